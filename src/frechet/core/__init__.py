@@ -1,0 +1,1 @@
+"""Ground floor: the protocols and the loops that everything else meets."""

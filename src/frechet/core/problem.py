@@ -1,0 +1,46 @@
+"""The protocol of a problem: it knows what it means to be solved."""
+
+from typing import Any, ClassVar
+
+import equinox as eqx
+from jaxtyping import Array, PyTree, Scalar
+
+
+class Problem(eqx.Module):
+    """Data with an objective and an optimality map.
+
+    ``optimality(x)`` has the structure of ``x`` and is zero exactly at the solutions. It stops every
+    solver, ranks solvers against each other and, by the implicit function theorem, differentiates the
+    solution with respect to every inexact leaf of the problem.
+
+    Attributes:
+        isolated: whether solutions are isolated points. Where they form a manifold, the implicit
+            derivative is the minimum-norm one.
+    """
+
+    isolated: ClassVar[bool] = True
+
+    def objective(self, x: PyTree[Array]) -> Scalar:
+        """The number people compare; a scalar."""
+        raise NotImplementedError
+
+    def optimality(self, x: PyTree[Array]) -> PyTree[Array]:
+        """Zero exactly where ``x`` solves the problem; same structure, shapes and dtypes as ``x``."""
+        raise NotImplementedError
+
+    def offers(self) -> dict[str, str]:
+        """The oracles that a solver may ask of this problem, each with a few words on what it is."""
+        return {}
+
+    def lifted(self, x: PyTree[Array]) -> "Problem":
+        """This problem with plain callables made into pytrees (see `frechet.core.lift`)."""
+        return self
+
+    def finite_data(self) -> PyTree[Any]:
+        """The part of the problem whose arrays have to be finite (bounds, say, may be infinite)."""
+        return self
+
+    @property
+    def kind(self) -> str:
+        """The name of the problem's class."""
+        return type(self).__name__
