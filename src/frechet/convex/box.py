@@ -1,0 +1,51 @@
+"""The set of points between two bounds."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, PyTree
+
+from frechet.convex.parameters import feasible, parameter
+from frechet.convex.separable import Separable
+
+
+class Box(Separable):
+    r"""Indicator of $\{x : l_i \le x_i \le u_i\}$. Bounds may be infinite, and equal.
+
+    The projection clips. On a bound its derivative is that of the interior: 1 to ``x`` and 0 to the bound.
+
+    Args:
+        lower: $l$; a number, an array that broadcasts to ``x``, or a prefix pytree of ``x``.
+        upper: $u$, likewise.
+
+    Raises:
+        ValueError: a lower bound above its upper bound.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> g = Box(lower=0.0, upper=jnp.array([1.0, jnp.inf]))
+        >>> g.prox(jnp.array([3.0, 3.0]), 1.0).tolist(), float(g(jnp.array([0.5, -1.0])))
+        ([1.0, 3.0], inf)
+    """
+
+    lower: PyTree[Any] = eqx.field(default=-jnp.inf, converter=lambda v: parameter("lower", v))
+    upper: PyTree[Any] = eqx.field(default=jnp.inf, converter=lambda v: parameter("upper", v))
+
+    def __check_init__(self):
+        leaves = jax.tree.leaves((self.lower, self.upper))
+        if any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
+            return
+        if len(leaves) == 2:
+            lower, upper = (np.asarray(leaf) for leaf in leaves)
+            if np.any(lower > upper):
+                raise ValueError("lower must not exceed upper; swap the bounds where it does")
+
+    def pointwise(self, value: Array, lower: Array, upper: Array) -> Array:
+        return feasible(jnp.maximum(value - upper, lower - value), value)
+
+    def pointwise_prox(self, value: Array, step: Array, lower: Array, upper: Array) -> Array:
+        # Not jnp.clip, whose derivative on a bound is one half.
+        return jnp.where(value < lower, lower, jnp.where(value > upper, upper, value))

@@ -1,0 +1,103 @@
+"""The protocol of a convex function that shows its proximal map."""
+
+import abc
+from typing import Any, ClassVar
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, PyTree, Scalar
+
+from frechet.convex.parameters import floating
+
+
+class Function(eqx.Module):
+    r"""A closed convex function $g$ of a real pytree, with its proximal map
+
+    $$\mathrm{prox}_{s g}(x) = \arg\min_u\; g(u) + \tfrac{1}{2 s}\|u - x\|_2^2.$$
+
+    A set is its indicator: 0 inside, infinity outside. A subclass gives ``__call__`` and ``prox``; the rest
+    follows. Parameters (weights, bounds, radii) are leaves, so everything is differentiable with respect to
+    them as well as to ``x``. Results keep the structure, shapes and dtypes of ``x``.
+
+    A proximal map is nonexpansive, so differentiable almost everywhere. At a kink the derivative is that of
+    one of the smooth pieces that meet there, hence an element of the generalised Jacobian; each class says
+    which. It is never NaN.
+
+    Source: Parikh and Boyd, 2014, "Proximal Algorithms", Foundations and Trends in Optimization 1(3);
+    Bauschke and Combettes, 2017, "Convex Analysis and Monotone Operator Theory in Hilbert Spaces".
+
+    Attributes:
+        smooth: whether it is identically zero, so that a solver for smooth problems may leave it out.
+        separable: whether it is a sum over coordinates, so that `prox_coordinate` is available.
+
+    Example:
+        Your own function needs two methods:
+
+        >>> import jax.numpy as jnp
+        >>> class Linear(Function):
+        ...     c: Array
+        ...     def __call__(self, x):
+        ...         return jnp.vdot(self.c, x)
+        ...     def prox(self, x, step):
+        ...         return x - step * self.c
+        >>> g = Linear(jnp.array([1.0, -1.0]))
+        >>> g.envelope_gradient(jnp.zeros(2), 0.5).tolist()
+        [1.0, -1.0]
+    """
+
+    smooth: ClassVar[bool] = False
+    separable: ClassVar[bool] = False
+
+    @abc.abstractmethod
+    def __call__(self, x: PyTree[Array]) -> Scalar:
+        """The value, a scalar; of an indicator 0 or infinity, up to a tolerance that fits the dtype."""
+
+    @abc.abstractmethod
+    def prox(self, x: PyTree[Array], step: Any) -> PyTree[Array]:
+        """The proximal map of ``step * g``; ``step`` is a positive scalar."""
+
+    def prox_coordinate(self, value: Array, index: Any, step: Any) -> Array:
+        """The proximal map of one coordinate's term; only where ``separable``.
+
+        Args:
+            value: the coordinate's value (or several, shape ``(k,)``).
+            index: its place in the raveled ``x``, an integer or integers of shape ``(k,)``.
+            step: positive scalar, or one for each value.
+
+        Returns:
+            The new value, in the shape and dtype of ``value``.
+        """
+        raise TypeError(f"{type(self).__name__} is not separable, so it has no prox of one coordinate")
+
+    def residual(self, x: PyTree[Array], gradient: PyTree[Array]) -> PyTree[Array]:
+        r"""$x - \mathrm{prox}_g(x - \text{gradient})$: zero iff $-\text{gradient} \in \partial g(x)$."""
+        return _subtract(x, self.prox(_subtract(x, gradient), 1.0))
+
+    def envelope(self, x: PyTree[Array], step: Any) -> Scalar:
+        r"""Moreau envelope $\min_u g(u) + \|u - x\|_2^2 / (2 s)$ with $s$ = ``step``, a scalar."""
+        x = floating(x)
+        nearest = self.prox(x, step)
+        return self(nearest) + _squared_norm(_subtract(x, nearest)) / (2 * step)
+
+    def envelope_gradient(self, x: PyTree[Array], step: Any) -> PyTree[Array]:
+        r"""Gradient $(x - \mathrm{prox}_{s g}(x)) / s$ of the Moreau envelope; $1/s$-Lipschitz."""
+        x = floating(x)
+        return jax.tree.map(lambda u, p: (u - p) / jnp.asarray(step, u.dtype), x, self.prox(x, step))
+
+    def conjugate_prox(self, x: PyTree[Array], step: Any) -> PyTree[Array]:
+        r"""Proximal map of ``step`` times the convex conjugate $g^*$, by Moreau's identity.
+
+        $\mathrm{prox}_{s g^*}(x) = x - s\,\mathrm{prox}_{g / s}(x / s)$.
+        """
+        x = floating(x)
+        scaled = self.prox(jax.tree.map(lambda u: u / jnp.asarray(step, u.dtype), x), 1 / step)
+        return jax.tree.map(lambda u, p: u - jnp.asarray(step, u.dtype) * p, x, scaled)
+
+
+def _subtract(a: PyTree[Array], b: PyTree[Array]) -> PyTree[Array]:
+    return jax.tree.map(jnp.subtract, a, b)
+
+
+def _squared_norm(x: PyTree[Array]) -> Scalar:
+    return jnp.asarray(sum((jnp.sum(jnp.square(v)) for v in jax.tree.leaves(x)), start=0.0))

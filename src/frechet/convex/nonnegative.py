@@ -1,0 +1,23 @@
+"""The nonnegative orthant."""
+
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from frechet.convex.parameters import feasible
+from frechet.convex.separable import Separable
+
+
+class NonNegative(Separable):
+    r"""Indicator of $\{x : x_i \ge 0\}$. At 0 the derivative of the projection is that of the interior: 1.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> NonNegative().prox(jnp.array([3.0, -2.0]), 1.0).tolist()
+        [3.0, 0.0]
+    """
+
+    def pointwise(self, value: Array) -> Array:
+        return feasible(-value, value)
+
+    def pointwise_prox(self, value: Array, step: Array) -> Array:
+        return jnp.where(value < 0, 0, value)
