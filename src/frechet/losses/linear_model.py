@@ -11,6 +11,8 @@ from jax.core import Tracer
 from jax.experimental.sparse import BCOO
 from jaxtyping import Array, Float, Int, Scalar
 
+from frechet.convex.parameters import parameter
+
 
 class LinearModel(eqx.Module):
     r"""The empirical risk of a linear model; subclasses say what the pointwise loss is.
@@ -35,11 +37,11 @@ class LinearModel(eqx.Module):
 
     X: Float[Array, "n p"] | BCOO
     y: Array
-    sample_weight: Float[Array, " n"] | None
+    sample_weight: Float[Array, " n"] | None = eqx.field(default=None, kw_only=True)
     # entries that the fullest row of a sparse X can hold: what makes sampling one of fixed shape
-    row_entries: int = eqx.field(static=True)
+    row_entries: int = eqx.field(static=True, init=False)
 
-    def __init__(self, X: Any, y: Any, sample_weight: Any = None):
+    def __init__(self, X: Any, y: Any, *, sample_weight: Any = None):
         self.X, self.row_entries = _design(X)
         n = self.X.shape[0]
         y = jnp.asarray(y)
@@ -105,6 +107,10 @@ class LinearModel(eqx.Module):
             right = self.X.shape[1:] + self.y.shape[1:]
             raise ValueError(f"X w has shape {z.shape} but y has shape {self.y.shape}; w needs shape {right}")
 
+    def offers(self) -> dict[str, str]:
+        """The oracles beyond value and gradient."""
+        return {"sample": "gradients of single terms", "linear model": "f is a loss of X w"}
+
     def sampled(self, indices: Int[Array, " m"]) -> "LinearModel":
         """The same model on some rows, which may repeat: the mean over m terms.
 
@@ -163,10 +169,11 @@ def is_concrete(x: Any) -> bool:
 
 
 def positive_parameter(name: str, value: Any) -> Any:
-    """A loss's parameter as a dynamic leaf (a Python number becomes a float); concrete ones are checked."""
+    """A loss's parameter as a differentiable leaf, checked where it is concrete."""
+    value = parameter(name, value)
     if is_concrete(value) and (np.asarray(value) <= 0).any():
         raise ValueError(f"{name} is {value}; it needs to be positive")
-    return float(value) if isinstance(value, int | float) else value
+    return value
 
 
 def _positive(norm: Array) -> Array:
