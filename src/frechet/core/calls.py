@@ -47,7 +47,9 @@ class Calls(eqx.Module):
         unknown = counts.keys() - set(self.__dataclass_fields__)
         if unknown:
             raise ValueError(f"unknown oracle {sorted(unknown)}; known are {list(self.__dataclass_fields__)}")
-        return Calls(**{k: (getattr(self, k) + counts.get(k, 0)).astype(int) for k in self.__dataclass_fields__})
+        return Calls(
+            **{k: (getattr(self, k) + counts.get(k, 0)).astype(int) for k in self.__dataclass_fields__}
+        )
 
     def asdict(self) -> dict:
         """The counts by name."""

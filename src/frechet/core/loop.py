@@ -1,0 +1,140 @@
+"""The compiled loop that `solve` and `run` share: steps, then the residual, until a reason to stop."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Int, PRNGKeyArray, PyTree, Scalar
+
+from frechet.core import tree
+from frechet.core.problem import Problem
+from frechet.core.solver import Solver, State
+from frechet.core.status import Ending, Origin, Status
+
+
+class Progress(NamedTuple):
+    """Everything the loop carries.
+
+    ``x`` is the last finite iterate (``state.x`` may be past it), ``steps`` the good steps so far.
+    """
+
+    state: State
+    x: PyTree[Array]
+    steps: Int[Array, ""]
+    finite: Bool[Array, ""]
+
+
+def begin(problem: Problem, x0: PyTree[Array], solver: Solver, key: PRNGKeyArray) -> Progress:
+    """The carry before the first step."""
+    state = solver.init(problem, x0, key=jax.random.split(key)[0])
+    return Progress(state, x0, jnp.zeros((), int), jnp.asarray(True))
+
+
+def one_step(
+    problem: Problem, solver: Solver, p: Progress, key: PRNGKeyArray, end: Int[Array, ""] | int
+) -> Progress:
+    """One step, unless ``end`` steps are done or the last one was not finite: then nothing."""
+    stepped = _step(problem, solver, p, jax.random.split(key)[1])
+    return tree.where(p.finite & (p.steps < end), stepped, p)
+
+
+def advance(
+    problem: Problem, solver: Solver, progress: Progress, n: Int[Array, ""], key: PRNGKeyArray
+) -> Progress:
+    """At most ``n`` steps; stops before the first one whose iterate is not finite."""
+    step_key = jax.random.split(key)[1]
+    end = progress.steps + n
+    return jax.lax.while_loop(
+        lambda p: p.finite & (p.steps < end), lambda p: _step(problem, solver, p, step_key), progress
+    )
+
+
+def _step(problem: Problem, solver: Solver, p: Progress, key: PRNGKeyArray) -> Progress:
+    # The key depends on the step's number alone, so where chunks begin and end changes nothing.
+    state = solver.step(problem, p.state, key=jax.random.fold_in(key, p.steps))
+    finite = tree.all_finite(state.x)
+    return Progress(state, tree.where(finite, state.x, p.x), p.steps + finite, finite)
+
+
+def residual(problem: Problem, x: PyTree[Array]) -> Scalar:
+    """Euclidean norm of the optimality map at ``x``; checks that the map has the form of ``x``."""
+    F = problem.optimality(x)
+    want, got = jax.tree.structure(x), jax.tree.structure(F)
+    if want != got:
+        raise TypeError(f"optimality(x) has structure {got}, x has {want}; return a pytree like x")
+    for (path, v), f in zip(jax.tree_util.tree_leaves_with_path(x), jax.tree.leaves(F), strict=True):
+        if jnp.shape(v) != jnp.shape(f) or jnp.result_type(v) != jnp.result_type(f):
+            raise TypeError(
+                f"x{jax.tree_util.keystr(path)} is {_form(v)} but optimality(x) there is {_form(f)}; "
+                "give x0 the shape and dtype of the data"
+            )
+    return tree.norm(F)
+
+
+def _form(v: Array) -> str:
+    return f"{jnp.result_type(v)}{list(jnp.shape(v))}"
+
+
+class Verdict(NamedTuple):
+    """What the residual checks remember: the ending so far and how the residual improved.
+
+    Rounding ends progress in one of two ways, both taken for a stall: the iterate no longer moves, or
+    the best residual, already small beside the largest seen, has not improved by a tenth for half of
+    all checks (and at least twenty).
+    """
+
+    code: Int[Array, ""]
+    residual: Scalar
+    best: Scalar
+    largest: Scalar
+    checks: Int[Array, ""]
+    improved: Int[Array, ""]
+    unmoved: Int[Array, ""]
+
+
+def unjudged(dtype) -> Verdict:
+    """The verdict before the first check."""
+    zero, inf = jnp.zeros((), jnp.int32), jnp.asarray(jnp.inf, dtype)
+    return Verdict(zero, inf, inf, jnp.zeros((), dtype), zero, zero, zero)
+
+
+def judge(
+    verdict: Verdict,
+    progress: Progress,
+    previous: PyTree[Array],
+    now: Scalar,
+    tol: Scalar,
+    max_steps: Int[Array, ""],
+    stochastic: bool,
+) -> Verdict:
+    """The verdict after a residual check: the one stopping rule, the same for all."""
+    eps = jnp.finfo(now.dtype).eps
+    checks = verdict.checks + 1
+    better = now < 0.9 * verdict.best
+    improved = jnp.where(better, checks, verdict.improved)
+    best = jnp.where(better, now, verdict.best)
+    largest = jnp.maximum(verdict.largest, now)
+    moved = tree.norm(tree.subtract(progress.x, previous)) > eps * tree.norm(progress.x)
+    unmoved = jnp.where(moved | (verdict.checks == 0), 0, verdict.unmoved + 1)
+    floor = (best <= jnp.sqrt(eps) * largest) & (checks - improved >= jnp.maximum(20, checks // 2))
+    stalled = jnp.asarray(False) if stochastic else (unmoved >= 5) | floor
+    code = jnp.where(progress.steps >= max_steps, Ending.MAX_STEPS, Ending.RUNNING)
+    code = jnp.where(stalled, Ending.STALLED, code)
+    code = jnp.where(now <= tol, Ending.CONVERGED, code)
+    code = jnp.where(progress.finite & jnp.isfinite(now), code, Ending.NONFINITE)
+    return Verdict(code.astype(jnp.int32), now, best, largest, checks, improved, unmoved)
+
+
+def conclude(problem: Problem, x0: PyTree[Array], progress: Progress, verdict: Verdict) -> Status:
+    """The status, with the origin of a non-finite number sought only where there is one."""
+
+    def seek() -> Array:
+        data = problem.finite_data()
+        bad_data = ~tree.all_finite(data) | tree.any_nan(problem)
+        origin = jnp.where(jnp.isfinite(verdict.residual), Origin.STEP, Origin.OPTIMALITY)
+        origin = jnp.where(jnp.isfinite(problem.objective(progress.x)), origin, Origin.VALUE)
+        origin = jnp.where(tree.all_finite(x0), origin, Origin.START)
+        return jnp.where(bad_data, Origin.DATA, origin).astype(jnp.int32)
+
+    nowhere = lambda: jnp.asarray(Origin.NOWHERE, jnp.int32)  # noqa: E731
+    return Status(verdict.code, jax.lax.cond(verdict.code == Ending.NONFINITE, seek, nowhere))

@@ -1,0 +1,382 @@
+"""The pure loop: jit, vmap and grad go through it."""
+
+import importlib
+import threading
+from typing import Any, Literal
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import lineax as lx
+import numpy as np
+from jax.custom_derivatives import SymbolicZero, zero_from_primal
+from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree, Scalar
+
+from frechet.core import implicit, lift, loop
+from frechet.core.calls import Calls
+from frechet.core.problem import Problem
+from frechet.core.solver import Solver, State
+from frechet.core.status import Ending, Status
+
+Differentiate = Literal["implicit", "one-step", "unroll", "none"]
+
+
+class Stats(eqx.Module):
+    """What the host did for one call of `solve`.
+
+    Attributes:
+        compile_seconds: time spent tracing, lowering and compiling; 0.0 when an earlier program served,
+            and inside somebody else's jit.
+        traces: how often user functions were traced.
+    """
+
+    compile_seconds: float
+    traces: int
+
+
+class Solution(eqx.Module):
+    """What `solve` returns; a pytree, so it passes through jit and vmap.
+
+    Attributes:
+        x: the solution, or the last finite iterate.
+        status: how it ended; per member under ``vmap``.
+        residual: Euclidean norm of ``problem.optimality(x)``.
+        steps: solver steps taken.
+        calls: oracles used.
+        state: the solver's last state.
+        stats: compile seconds and trace count of this call.
+    """
+
+    x: PyTree[Array]
+    status: Status
+    residual: Float[Array, "*batch"]
+    steps: Int[Array, "*batch"]
+    calls: Calls
+    state: State
+    stats: Stats
+
+
+def solve(
+    problem: Problem,
+    x0: PyTree[Array],
+    solver: Solver | None = None,
+    *,
+    tol: float | Scalar | None = None,
+    max_steps: int = 10_000,
+    key: PRNGKeyArray | None = None,
+    differentiate: Differentiate = "implicit",
+    linear_solver: lx.AbstractLinearSolver | None = None,
+) -> Solution:
+    r"""Solves a problem; pure, and differentiable with respect to every inexact leaf of the problem.
+
+    Steps are taken until $\|\mathrm{optimality}(x)\|_2 \le$ ``tol``, checked every ``solver.check_every``
+    steps. Works under ``jit``, ``vmap``, ``grad``, ``jvp`` and inside another solve.
+
+    Derivatives: ``"implicit"`` uses the implicit function theorem at the solution, whatever solver found it
+    (Blondel et al. 2022, arXiv 2105.15183); ``"one-step"`` differentiates a single solver step at the
+    solution (Bolte, Pauwels, Vaiter 2023, arXiv 2305.13768); ``"unroll"`` differentiates the steps taken
+    (``max_steps`` must be a Python integer); ``"none"`` stops derivatives. The start, the tolerance and
+    the solver's hyperparameters have zero derivative except under ``"unroll"``. Only ``x`` is differentiated.
+    A derivative of a solve that did not converge issues a `DerivativeWarning` at run time.
+
+    Args:
+        problem: what to solve. Plain callables in it are lifted: arrays they captured are leaves too.
+        x0: the start, a pytree of inexact arrays; it fixes structure, shapes and dtypes of ``x``.
+        solver: how; the kind's default when left out.
+        tol: residual to reach; left out, the square root of the dtype's epsilon.
+        max_steps: most steps to take; no recompilation when it changes.
+        key: random key for stochastic solvers; fixed when left out.
+        differentiate: the derivative rule.
+        linear_solver: a Lineax solver for the implicit derivative; by default a dense factorisation up to
+            1,024 unknowns, then conjugate gradients (smooth) or GMRES.
+
+    Returns:
+        A `Solution`.
+
+    Raises:
+        TypeError: the problem or solver is of the wrong kind, the solver cannot take the problem, or ``x0`` has
+            integer leaves or does not match the optimality map.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> import frechet as fr
+        >>> def minimiser(a):
+        ...     problem = fr.Composite(lambda x: jnp.sum((x - a) ** 2))
+        ...     return fr.solve(problem, jnp.zeros(2), tol=1e-5).x.sum()
+        >>> round(float(jax.grad(minimiser)(3.0)), 4)
+        2.0
+    """
+    mark = _clock.mark()
+    problem, x0, solver = prepare(problem, x0, solver)
+    if differentiate not in ("implicit", "one-step", "unroll", "none"):
+        raise ValueError(
+            f'differentiate must be "implicit", "one-step", "unroll" or "none", got {differentiate!r}'
+        )
+    if isinstance(max_steps, int) and max_steps < 0:
+        raise ValueError(f"max_steps must be at least 0, got {max_steps}")
+    static_steps = None
+    if differentiate == "unroll":
+        if not isinstance(max_steps, int):
+            raise TypeError('differentiate="unroll" needs max_steps as a Python int')
+        static_steps = max_steps
+    mode = (differentiate, linear_solver, static_steps)
+    dynamic, static = split((problem, x0, solver, tol, np.asarray(max_steps), key))
+    x, status, residual, steps, state = _solve((mode, static), dynamic)
+    return Solution(x, status, residual, steps, state.calls, state, Stats(*_clock.since(mark)))
+
+
+def prepare(problem: Problem, x0: PyTree[Array], solver: Solver | None) -> tuple[Problem, PyTree, Solver]:
+    """Checks the three, lifts the problem's callables and finds the default solver."""
+    if not isinstance(problem, Problem):
+        raise TypeError(
+            f"problem must be a frechet Problem such as fr.Composite(f, g), got {_named(problem)}"
+        )
+    x0 = jax.tree_util.tree_map_with_path(_start_leaf, x0)
+    if not jax.tree.leaves(x0):
+        raise TypeError("x0 has no arrays; pass the starting point as a pytree of float arrays")
+    problem = problem.lifted(x0)
+    if solver is None:
+        where = problem.default_solver()
+        if where is None:
+            raise TypeError(f"{problem.kind} has no default solver; pass one as the third argument")
+        module, name = where.split(":")
+        solver = getattr(importlib.import_module(module), name)()
+    if not isinstance(solver, Solver):
+        hint = f"; did you mean {solver.__name__}()?" if isinstance(solver, type) else ""
+        raise TypeError(f"solver must be a frechet Solver, got {_named(solver)}{hint}")
+    reason = solver.fits(problem)
+    if reason:
+        raise TypeError(f"{type(solver).__name__} cannot take this problem: it {reason}")
+    return problem, x0, solver
+
+
+def _named(v: Any) -> str:
+    return f"the class {v.__name__}" if isinstance(v, type) else f"a {type(v).__name__}"
+
+
+def _start_leaf(path, v: Any) -> Any:
+    if not isinstance(v, jax.Array):
+        try:
+            v = jnp.asarray(v)
+        except TypeError:
+            at = jax.tree_util.keystr(path)
+            raise TypeError(f"x0{at} is {_named(v)}, not an array; pass floats") from None
+    if not jnp.issubdtype(v.dtype, jnp.inexact):
+        raise TypeError(f"x0{jax.tree_util.keystr(path)} has dtype {v.dtype}; pass floats")
+    return v
+
+
+# ------------------------------------------------------------------ the cache key: what is static
+
+
+class _Static:
+    """Structure and static leaves, hashed once a call."""
+
+    __slots__ = ("hash", "leaves", "treedef")
+
+    def __init__(self, treedef: Any, leaves: tuple):
+        self.treedef, self.leaves = treedef, leaves
+        self.hash = hash((treedef, leaves))
+
+    def __hash__(self) -> int:
+        return self.hash
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, _Static)
+            and self.hash == other.hash
+            and self.treedef == other.treedef
+            and self.leaves == other.leaves
+        )
+
+
+_DYNAMIC = (jax.Array, np.ndarray, np.generic, float, complex)
+
+
+def split(parts: Any) -> tuple[list, _Static]:
+    """Splits a pytree into what may change without recompilation (arrays and floats) and what may not."""
+    leaves, treedef = jax.tree.flatten(parts)
+    dynamic = [v for v in leaves if isinstance(v, _DYNAMIC)]
+    return dynamic, _Static(treedef, tuple(None if isinstance(v, _DYNAMIC) else _Leaf(v) for v in leaves))
+
+
+class _Leaf:
+    """A static leaf, told apart by type as well (1, 1.0 and True are different programs)."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Any):
+        self.value = value
+
+    def __hash__(self) -> int:
+        return hash((type(self.value), self.value))
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, _Leaf) and type(self.value) is type(other.value) and self.value == other.value
+        )
+
+
+def join(static: _Static, dynamic: list) -> Any:
+    """The inverse of `split`."""
+    rest = iter(dynamic)
+    return jax.tree.unflatten(static.treedef, [next(rest) if v is None else v.value for v in static.leaves])
+
+
+# ------------------------------------------------------------------ what is compiled
+
+
+def default_tol(x: PyTree[Array]) -> float:
+    """The tolerance that stands for None: the square root of the coarsest dtype's epsilon."""
+    return max(float(jnp.finfo(v.dtype).eps) for v in jax.tree.leaves(x)) ** 0.5
+
+
+def _solve_flat(static: tuple, dynamic: list) -> tuple:
+    (differentiate, linear_solver, static_steps), structure = static
+    problem, x0, solver, tol, max_steps, key = join(structure, dynamic)
+    tol = default_tol(x0) if tol is None else tol
+    key = jax.random.key(0) if key is None else key
+    if differentiate == "unroll":
+        return _unrolled(problem, x0, solver, tol, static_steps, key)
+
+    leaves, treedef = jax.tree.flatten(problem)
+    inexact = [isinstance(v, _ARRAYS) and jnp.issubdtype(v.dtype, jnp.inexact) for v in leaves]
+    theta = [v for v, i in zip(leaves, inexact, strict=True) if i]
+    rest = [None if i else v for v, i in zip(leaves, inexact, strict=True)]
+
+    def problem_of(theta: list[Array]) -> Problem:
+        it = iter(theta)
+        merged = [next(it) if i else v for v, i in zip(rest, inexact, strict=True)]
+        return jax.tree.unflatten(treedef, merged)
+
+    other = (x0, solver, tol, max_steps)
+    other_dynamic, other_static = split(other)
+
+    @jax.custom_jvp
+    def solution(theta: list[Array], other_dynamic: list, key: PRNGKeyArray) -> tuple:
+        x0, solver, tol, max_steps = join(other_static, other_dynamic)
+        return _looped(problem_of(theta), x0, solver, tol, max_steps, key)
+
+    def rule(primals: tuple, tangents: tuple) -> tuple:
+        out = solution(*primals)
+        x, status, _, _, state = out
+        zeros = jax.tree.map(lambda v: zero_from_primal(v, symbolic_zeros=True), out)
+        theta, other_dynamic, _ = primals
+        moved = [not isinstance(t, SymbolicZero) for t in tangents[0]]
+        if differentiate == "none" or not any(moved):
+            return out, zeros
+        held = [None if m else v for v, m in zip(theta, moved, strict=True)]
+
+        def of(perturbed: list[Array]) -> Problem:
+            it = iter(perturbed)
+            return problem_of([next(it) if m else v for v, m in zip(held, moved, strict=True)])
+
+        at = [v for v, m in zip(theta, moved, strict=True) if m]
+        dot = [v for v, m in zip(tangents[0], moved, strict=True) if m]
+        if differentiate == "one-step":
+            solver = join(other_static, other_dynamic)[1]
+            x_dot = jax.jvp(lambda p: solver.step(of(p), state, key=primals[2]).x, (at,), (dot,))[1]
+        else:
+            x_dot = implicit.tangent(of, at, dot, x, status.converged, linear_solver)
+        return out, (x_dot, *zeros[1:])
+
+    solution.defjvp(rule, symbolic_zeros=True)
+    return solution(theta, other_dynamic, key)
+
+
+_ARRAYS = (jax.Array, np.ndarray, np.generic)
+_solve = jax.jit(_solve_flat, static_argnums=0)
+
+
+def _looped(
+    problem: Problem, x0: PyTree, solver: Solver, tol: Any, max_steps: Any, key: PRNGKeyArray
+) -> tuple:
+    progress = loop.begin(problem, x0, solver, key)
+    dtype = jnp.result_type(*[v.real.dtype for v in jax.tree.leaves(x0)])
+
+    def check(progress: loop.Progress, previous: PyTree, verdict: loop.Verdict) -> loop.Verdict:
+        now = loop.residual(problem, progress.x).astype(dtype)
+        return loop.judge(verdict, progress, previous, now, tol, max_steps, solver.stochastic)
+
+    def body(carry: tuple) -> tuple:
+        # The check comes first, so that a start which is already a solution takes no step; the map is
+        # traced once.
+        progress, previous, verdict = carry
+        verdict = check(progress, previous, verdict)
+        n = jnp.minimum(solver.check_every, max_steps - progress.steps)
+        n = jnp.where(verdict.code == Ending.RUNNING, n, 0)
+        return loop.advance(problem, solver, progress, n, key), progress.x, verdict
+
+    start = (progress, x0, loop.unjudged(dtype))
+    progress, _, verdict = jax.lax.while_loop(lambda c: c[2].code == Ending.RUNNING, body, start)
+    status = loop.conclude(problem, x0, progress, verdict)
+    return progress.x, status, verdict.residual, progress.steps, progress.state
+
+
+def _unrolled(
+    problem: Problem, x0: PyTree, solver: Solver, tol: Any, max_steps: int, key: PRNGKeyArray
+) -> tuple:
+    """As `_looped` with bounded loops, which reverse mode can go back through."""
+    progress = loop.begin(problem, x0, solver, key)
+    dtype = jnp.result_type(*[v.real.dtype for v in jax.tree.leaves(x0)])
+    every = solver.check_every
+
+    def check(carry: tuple) -> loop.Verdict:
+        progress, previous, verdict = carry
+        now = jax.lax.stop_gradient(loop.residual(problem, progress.x)).astype(dtype)
+        return loop.judge(verdict, progress, previous, now, tol, max_steps, solver.stochastic)
+
+    @jax.checkpoint
+    def steps(carry: tuple) -> tuple:
+        progress, _, verdict = carry
+
+        def one(p: loop.Progress, _: None) -> tuple:
+            return loop.one_step(problem, solver, p, key, max_steps), None
+
+        return jax.lax.scan(one, progress, None, length=every)[0], progress.x, verdict
+
+    def chunk(carry: tuple, _: None) -> tuple:
+        carry = (
+            carry[0],
+            carry[1],
+            jax.lax.cond(carry[2].code == Ending.RUNNING, check, lambda c: c[2], carry),
+        )
+        return jax.lax.cond(carry[2].code == Ending.RUNNING, steps, lambda c: c, carry), None
+
+    start = (progress, x0, loop.unjudged(dtype))
+    # One chunk more than steps need, for the check that follows the last of them.
+    (progress, _, verdict), _ = jax.lax.scan(chunk, start, None, length=-(-max_steps // every) + 1)
+    status = loop.conclude(problem, x0, progress, verdict)
+    return progress.x, status, verdict.residual, progress.steps, progress.state
+
+
+# ------------------------------------------------------------------ what compilation cost
+
+
+class _Clock(threading.local):
+    """Seconds JAX reports for tracing, lowering and compiling, in this thread."""
+
+    def __init__(self):
+        self.seconds = 0.0
+
+    def mark(self) -> tuple[float, int]:
+        return self.seconds, lift.traces()
+
+    def since(self, mark: tuple[float, int]) -> tuple[float, int]:
+        return self.seconds - mark[0], lift.traces() - mark[1]
+
+
+_clock = _Clock()
+_COMPILING = (
+    "/jax/core/compile/jaxpr_trace_duration",
+    "/jax/core/compile/jaxpr_to_mlir_module_duration",
+    "/jax/core/compile/backend_compile_duration",
+)
+
+
+def _listen(event: str, seconds: float, **_: Any) -> None:
+    if event in _COMPILING:
+        _clock.seconds += seconds
+
+
+jax.monitoring.register_event_duration_secs_listener(_listen)

@@ -1,0 +1,116 @@
+"""Smooth plus proximable: the kind that most of the library solves."""
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Int, PyTree, Scalar
+
+from frechet.convex.function import Function
+from frechet.convex.zero import Zero
+from frechet.core import lift
+from frechet.core.problem import Problem
+
+
+class Composite(Problem):
+    r"""Minimise $f(x) + g(x)$, with $f$ smooth and $g$ convex with a known proximal map.
+
+    A constraint set is its indicator. With ``g`` left out the problem is smooth.
+    The optimality map is the forward-backward residual
+
+    $$F(x) = x - \mathrm{prox}_g\bigl(x - \nabla f(x)\bigr),$$
+
+    which is the gradient itself where $g = 0$.
+
+    Args:
+        f: the smooth part, a callable from a pytree ``x`` to a scalar; a plain function (whose captured
+            arrays become differentiable leaves) or a module such as ``fr.losses.Logistic(X, y)``.
+        g: the proximable part.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import frechet as fr
+        >>> problem = fr.Composite(lambda x: jnp.sum((x - 1) ** 2), fr.convex.L1(2.0))
+        >>> float(problem.objective(jnp.zeros(3)))
+        3.0
+        >>> problem.optimality(jnp.zeros(3)).tolist()
+        [0.0, 0.0, 0.0]
+    """
+
+    f: Callable[[PyTree[Array]], Scalar]
+    g: Function = eqx.field(default_factory=Zero)
+
+    def __check_init__(self):
+        if not callable(self.f):
+            raise TypeError(f"f must be callable, got {type(self.f).__name__}")
+        if not isinstance(self.g, Function):
+            raise TypeError(f"g must be a frechet.convex.Function, got {type(self.g).__name__}")
+
+    # The oracles.
+
+    def value(self, x: PyTree[Array]) -> Scalar:
+        """The smooth part, ``f(x)``."""
+        out = lift.call(self.f, x)
+        if jnp.shape(out) != ():
+            raise TypeError(
+                f"the objective must return a scalar, got shape {jnp.shape(out)}; take its sum or mean"
+            )
+        return out
+
+    def gradient(self, x: PyTree[Array]) -> PyTree[Array]:
+        """Gradient of the smooth part."""
+        return jax.grad(self.value)(x)
+
+    def value_and_gradient(self, x: PyTree[Array]) -> tuple[Scalar, PyTree[Array]]:
+        """The smooth part and its gradient, for one evaluation of each."""
+        return jax.value_and_grad(self.value)(x)
+
+    def hvp(self, x: PyTree[Array], v: PyTree[Array]) -> PyTree[Array]:
+        """Hessian of the smooth part at ``x`` applied to ``v``."""
+        return jax.jvp(jax.grad(self.value), (x,), (v,))[1]
+
+    def prox(self, x: PyTree[Array], step: Any) -> PyTree[Array]:
+        """Proximal map of ``step * g``."""
+        return self.g.prox(x, step)
+
+    def sample_value_and_gradient(
+        self, x: PyTree[Array], indices: Int[Array, " batch"]
+    ) -> tuple[Scalar, PyTree[Array]]:
+        """Mean value and gradient of the terms at ``indices``; where ``f`` is a finite sum."""
+        term = self.f.sampled(indices)  # pyright: ignore[reportFunctionMemberAccess]
+        return jax.value_and_grad(lambda x: lift.call(term, x))(x)
+
+    # What it means to be solved.
+
+    def objective(self, x: PyTree[Array]) -> Scalar:
+        return self.value(x) + self.g(x)
+
+    def optimality(self, x: PyTree[Array]) -> PyTree[Array]:
+        return self.g.residual(x, jax.grad(Composite.value, argnums=1)(self, x))
+
+    def offers(self) -> dict[str, str]:
+        offered = {
+            "value": "f(x)",
+            "gradient": "the gradient of f",
+            "hvp": "Hessian-vector products of f",
+            "prox": "the proximal map of g",
+        }
+        if self.g.smooth:
+            offered["smooth"] = "no nonsmooth part"
+        if self.g.separable:
+            offered["separable"] = "g is a sum over coordinates"
+        return offered | getattr(self.f, "offers", dict)()
+
+    def lifted(self, x: PyTree[Array]) -> "Composite":
+        f = lift.lift(self.f, x, what="objective")
+        return self if f is self.f else lift.replaced(self, f=f)
+
+    def finite_data(self) -> PyTree[Any]:
+        return self.f
+
+    def default_solver(self) -> str:
+        if self.g.smooth:
+            return "frechet.solvers.second_order.newton_cg:NewtonCG"
+        return "frechet.solvers.proximal.fista:FISTA"

@@ -1,0 +1,84 @@
+"""Equations: roots and fixed points."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, PyTree, Scalar
+
+from frechet.core import lift, tree
+from frechet.core.problem import Problem
+
+
+def _half_square(r: PyTree[Array]) -> Scalar:
+    return 0.5 * sum((jnp.sum(jnp.square(v)) for v in jax.tree.leaves(r)), jnp.zeros(()))
+
+
+class Root(Problem):
+    r"""Solve $F(x) = 0$; the objective is $\tfrac12\|F(x)\|^2$.
+
+    Args:
+        F: a callable from a pytree ``x`` to a pytree of the same structure, shapes and dtypes.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import frechet as fr
+        >>> problem = fr.Root(lambda x: x**2 - 2)
+        >>> float(problem.optimality(jnp.asarray(2.0)))
+        2.0
+    """
+
+    F: Callable[[PyTree[Array]], PyTree[Array]]
+
+    def optimality(self, x: PyTree[Array]) -> PyTree[Array]:
+        return lift.call(self.F, x)
+
+    def objective(self, x: PyTree[Array]) -> Scalar:
+        return _half_square(self.optimality(x))
+
+    def offers(self) -> dict[str, str]:
+        return {"equation": "F(x)"}
+
+    def lifted(self, x: PyTree[Array]) -> "Root":
+        F = lift.lift(self.F, x, what="equation")
+        return self if F is self.F else lift.replaced(self, F=F)
+
+    def default_solver(self) -> str:
+        return "frechet.solvers.wrappers.optimistix:Newton"
+
+
+class FixedPoint(Problem):
+    r"""Solve $T(x) = x$; the objective is $\tfrac12\|x - T(x)\|^2$.
+
+    Args:
+        T: a callable from a pytree ``x`` to a pytree of the same structure, shapes and dtypes.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import frechet as fr
+        >>> problem = fr.FixedPoint(jnp.cos)
+        >>> abs(float(problem.optimality(jnp.asarray(0.7390851)))) < 1e-6
+        True
+    """
+
+    T: Callable[[PyTree[Array]], PyTree[Array]]
+
+    def apply(self, x: PyTree[Array]) -> PyTree[Array]:
+        """The map itself, ``T(x)``."""
+        return lift.call(self.T, x)
+
+    def optimality(self, x: PyTree[Array]) -> PyTree[Array]:
+        return tree.subtract(x, self.apply(x))
+
+    def objective(self, x: PyTree[Array]) -> Scalar:
+        return _half_square(self.optimality(x))
+
+    def offers(self) -> dict[str, str]:
+        return {"map": "T(x)"}
+
+    def lifted(self, x: PyTree[Array]) -> "FixedPoint":
+        T = lift.lift(self.T, x, what="map")
+        return self if T is self.T else lift.replaced(self, T=T)
+
+    def default_solver(self) -> str:
+        return "frechet.solvers.wrappers.optimistix:FixedPointIteration"

@@ -1,0 +1,81 @@
+"""A mean of many terms, which can be sampled."""
+
+from collections.abc import Callable
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Int, PyTree, Scalar
+
+from frechet.convex.function import Function
+from frechet.convex.zero import Zero
+from frechet.core import lift
+from frechet.problems.composite import Composite
+
+
+class Mean(eqx.Module):
+    r"""$x \mapsto \frac1n \sum_i \ell(x, d_i)$ over the leading axis of every leaf of ``data``.
+
+    Args:
+        loss: ``loss(x, one_datum)``, a scalar.
+        data: a pytree whose leaves share their leading axis of length ``n``.
+    """
+
+    loss: Callable
+    data: PyTree[Array]
+
+    def __check_init__(self):
+        lengths = {jnp.shape(v)[:1] for v in jax.tree.leaves(self.data)}
+        if len(lengths) != 1 or () in lengths:
+            shapes = [jnp.shape(v) for v in jax.tree.leaves(self.data)]
+            raise ValueError(f"every leaf of data needs the same leading axis, got shapes {shapes}")
+
+    @property
+    def count(self) -> int:
+        """How many terms there are."""
+        return jax.tree.leaves(self.data)[0].shape[0]
+
+    def __call__(self, x: PyTree[Array]) -> Scalar:
+        return jnp.mean(jax.vmap(lambda d: lift.call(self.loss, x, d))(self.data))
+
+    def sampled(self, indices: Int[Array, " batch"]) -> "Mean":
+        """The mean over the terms at ``indices``."""
+        return Mean(self.loss, jax.tree.map(lambda v: jnp.asarray(v)[indices], self.data))
+
+    def offers(self) -> dict[str, str]:
+        """The oracles beyond value and gradient."""
+        return {"sample": "gradients of single terms"}
+
+    def lifted(self, x: PyTree[Array]) -> "Mean":
+        """With the loss made a pytree."""
+        datum = jax.tree.map(lambda v: jax.ShapeDtypeStruct(jnp.shape(v)[1:], jnp.result_type(v)), self.data)
+        loss = lift.lift(self.loss, x, datum, what="loss")
+        return self if loss is self.loss else Mean(loss, self.data)
+
+
+class FiniteSum(Composite):
+    r"""Minimise $\frac1n \sum_{i=1}^n \ell(x, d_i) + g(x)$; a `Composite` that can be sampled.
+
+    Args:
+        loss: ``loss(x, one_datum)``, a scalar; smooth in ``x``.
+        data: a pytree of arrays that share their leading axis of length $n$.
+        g: the proximable part.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import frechet as fr
+        >>> X, y = jnp.eye(3), jnp.arange(3.0)
+        >>> problem = fr.FiniteSum(lambda w, d: 0.5 * (d[0] @ w - d[1]) ** 2, (X, y))
+        >>> value, gradient = problem.sample_value_and_gradient(jnp.zeros(3), jnp.array([2]))
+        >>> float(value), gradient.tolist()
+        (2.0, [0.0, 0.0, -2.0])
+    """
+
+    def __init__(self, loss: Callable, data: PyTree[Array], g: Function | None = None):
+        self.f = Mean(loss, data)
+        self.g = Zero() if g is None else g
+
+    @property
+    def count(self) -> int:
+        """How many terms there are."""
+        return self.f.count  # pyright: ignore[reportFunctionMemberAccess]
