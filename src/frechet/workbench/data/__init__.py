@@ -1,0 +1,16 @@
+"""Real data that installs with the workbench, and seeded generators; nothing is ever downloaded.
+
+Every loader returns float64 or integer NumPy arrays that are read-only and loaded once; JAX gives them its
+default precision when a problem is made of them.
+"""
+
+from frechet.workbench.data.generated import sparse_regression as sparse_regression
+from frechet.workbench.data.nist import misra1a as misra1a
+from frechet.workbench.data.nist import thurber as thurber
+from frechet.workbench.data.pictures import camera_row as camera_row
+from frechet.workbench.data.prices import monthly_returns as monthly_returns
+from frechet.workbench.data.tables import breast_cancer as breast_cancer
+from frechet.workbench.data.tables import diabetes as diabetes
+from frechet.workbench.data.tables import digits as digits
+from frechet.workbench.data.tables import standardised as standardised
+from frechet.workbench.data.tables import wine as wine

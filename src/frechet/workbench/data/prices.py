@@ -1,0 +1,30 @@
+"""Share prices that come with Matplotlib."""
+
+import numpy as np
+
+from frechet.workbench.data.frozen import loaded_once
+
+
+@loaded_once
+def monthly_returns() -> tuple[np.ndarray, np.ndarray]:
+    """Monthly returns of seven technology shares and of the S&P 500, from 2004 to 2022.
+
+    Only months in which every price is known count. The shares are IBM, Apple, Microsoft, Xerox, Amazon,
+    Alphabet and Adobe.
+
+    Returns:
+        shares: shape (months, 7), relative change from one month to the next, in percent.
+        index: shape (months,), the same of the S&P 500.
+
+    Source: "Stocks.csv" as bundled with Matplotlib (Yahoo Finance).
+    """
+    from matplotlib import cbook
+
+    with cbook.get_sample_data("Stocks.csv", asfileobj=True) as lines:
+        table = np.genfromtxt(lines, delimiter=",", names=True, skip_header=1, deletechars="")
+    names = ["IBM", "AAPL", "MSFT", "XRX", "AMZN", "GOOGL", "ADBE", "^GSPC"]
+    prices = np.stack([table[name] for name in names], axis=1)
+    prices = prices[np.isfinite(prices).all(axis=1)]
+    prices = prices[:-1]  # the last quote is of the same month as the one before
+    returns = 100 * (prices[1:] / prices[:-1] - 1)
+    return returns[:, :-1].copy(), returns[:, -1].copy()
