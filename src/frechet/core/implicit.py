@@ -1,7 +1,7 @@
-"""The implicit function theorem over a problem's optimality map.
+r"""The implicit function theorem over a problem's optimality map.
 
-At a solution $F(x, \\theta) = 0$, so $\\partial_x F\\, \\dot x = -\\partial_\\theta F\\, \\dot\\theta$. The tangent is one linear
-solve, linear in $\\dot\\theta$ and hence transposable: forward, reverse and higher derivatives follow from it.
+At a solution $F(x, \theta) = 0$, so $\partial_x F\, \dot x = -\partial_\theta F\, \dot\theta$.
+The tangent is one linear solve, linear in $\dot\theta$ and hence transposable: forward, reverse and higher derivatives follow.
 """
 
 import warnings
@@ -68,7 +68,7 @@ def tangent(
         operator = lx.MatrixLinearOperator(_jacobian(at_solution, flat))
         if solver is None:
             solver = lx.LU()
-            state = solver.init(operator, {})
+            state = lx.LU().init(operator, {})
             regular = _regular(operator.matrix)
     else:
         products = jax.linearize(at_solution, flat)[1]
@@ -80,7 +80,7 @@ def tangent(
             cg = lx.CG(rtol=tol, atol=tol, max_steps=10 * flat.size)
             solver = cg if symmetric else lx.GMRES(rtol=tol, atol=tol, restart=64, max_steps=10 * flat.size)
     _warn_unless(converged, regular)
-    kwargs = {} if state is None else {"state": state}
+    kwargs: dict[str, Any] = {} if state is None else {"state": state}
     return unravel(lx.linear_solve(operator, rhs, solver, throw=False, **kwargs).value)
 
 

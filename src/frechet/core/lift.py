@@ -18,6 +18,7 @@ import jax
 import jax.extend.core as jex
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array
 
 _counter = threading.local()
@@ -82,7 +83,7 @@ class Lifted(eqx.Module):
         return jax.tree.unflatten(self.program.out_tree, jex.jaxpr_as_fun(closed)(*flat))
 
 
-def lift(fn: Callable, *args, what: str = "function") -> eqx.Module:
+def lift(fn: Callable, *args, what: str = "function") -> Any:
     """Makes a callable a pytree whose leaves are the arrays it captured.
 
     A module is returned as it is (or asked, through its own ``lifted``). A plain callable is traced at
@@ -121,7 +122,7 @@ def lift(fn: Callable, *args, what: str = "function") -> eqx.Module:
     flat, in_tree = jax.tree.flatten(args)
     # Sharded avals differ by context; shape, dtype and weak type are what a program depends on.
     structs = [jax.ShapeDtypeStruct(jnp.shape(v), jnp.result_type(v)) for v in flat]
-    signature = (in_tree, tuple((s.shape, s.dtype) for s in structs), jax.config.jax_enable_x64)
+    signature = (in_tree, tuple((s.shape, s.dtype) for s in structs), jnp.zeros(()).dtype)
     references = _references(fn)
     if references is not None:
         known = _unchanged.get(fn)
@@ -175,9 +176,9 @@ def _references(fn: Callable) -> list | None:
             continue
         seen.add(id(obj))
         found.append(obj)
-        if isinstance(obj, jax.core.Tracer):
+        if isinstance(obj, Tracer):
             return None
-        if isinstance(obj, _IMMUTABLE) or isinstance(obj, jax.Array):
+        if isinstance(obj, (*_IMMUTABLE, jax.Array)):
             continue
         module = obj.__name__ if isinstance(obj, types.ModuleType) else getattr(obj, "__module__", None) or ""
         if module.partition(".")[0] in _TRUSTED:
@@ -248,7 +249,7 @@ def _fingerprint(jaxpr: Any, top: bool = True) -> tuple[Hashable, list]:
     def atom(v: Any) -> Hashable:
         if not isinstance(v, jex.Literal):
             return number[v]
-        if top and jnp.issubdtype(v.aval.dtype, jnp.inexact) and np.shape(v.val) == ():
+        if top and jnp.issubdtype(np.asarray(v.val).dtype, jnp.inexact) and np.shape(v.val) == ():
             literals.append(v)
             return ("float", str(v.aval))
         return ("literal", str(v.aval), np.asarray(v.val).tobytes())
@@ -267,7 +268,7 @@ def _fingerprint(jaxpr: Any, top: bool = True) -> tuple[Hashable, list]:
     return (head, tuple(body), tuple(atom(v) for v in jaxpr.outvars)), literals
 
 
-_PROGRAM_PARTS = (jex.Primitive, jax.core.Tracer, jax.Array, jax.custom_jvp, jax.custom_vjp)
+_PROGRAM_PARTS = (jex.Primitive, Tracer, jax.Array, jax.custom_jvp, jax.custom_vjp)
 
 
 def _value(v: Any, depth: int) -> Hashable:
@@ -295,11 +296,8 @@ def _value(v: Any, depth: int) -> Hashable:
     if hasattr(v, "f") and hasattr(v, "transforms"):
         return ("wrapped", _value(v.f, depth + 1), _value(v.transforms, depth + 1))
     machinery = type(v).__module__.startswith("jax.") or type(v).__module__.startswith("jax._src")
-    if (
-        type(v) is object
-        or machinery
-        and type(v).__eq__ is object.__eq__
-        and not isinstance(v, _PROGRAM_PARTS)
+    if type(v) is object or (
+        machinery and type(v).__eq__ is object.__eq__ and not isinstance(v, _PROGRAM_PARTS)
     ):
         return ("machinery", type(v))  # stores and traces of the tracer itself carry no program
     try:

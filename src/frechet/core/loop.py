@@ -104,7 +104,7 @@ def judge(
     previous: PyTree[Array],
     now: Scalar,
     tol: Scalar,
-    max_steps: Int[Array, ""],
+    max_steps: Int[Array, ""] | int,
     stochastic: bool,
 ) -> Verdict:
     """The verdict after a residual check: the one stopping rule, the same for all."""

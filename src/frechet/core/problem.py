@@ -40,6 +40,10 @@ class Problem(eqx.Module):
         """The part of the problem whose arrays have to be finite (bounds, say, may be infinite)."""
         return self
 
+    def measures(self, x: PyTree[Array]) -> dict[str, Scalar]:
+        """Further numbers worth watching, by name; traces and comparisons show them."""
+        return {}
+
     def default_solver(self) -> str | None:
         """Where the solver to use lies when none is named, as ``"module:Class"``; a kind's own choice."""
         return None

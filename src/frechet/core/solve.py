@@ -94,8 +94,8 @@ def solve(
         A `Solution`.
 
     Raises:
-        TypeError: the problem or solver is of the wrong kind, the solver cannot take the problem, or ``x0`` has
-            integer leaves or does not match the optimality map.
+        TypeError: the problem or solver is of the wrong kind, the solver cannot take the problem, or ``x0``
+            has integer leaves or does not match the optimality map.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -106,7 +106,7 @@ def solve(
         >>> round(float(jax.grad(minimiser)(3.0)), 4)
         2.0
     """
-    mark = _clock.mark()
+    mark = clock.mark()
     problem, x0, solver = prepare(problem, x0, solver)
     if differentiate not in ("implicit", "one-step", "unroll", "none"):
         raise ValueError(
@@ -122,7 +122,7 @@ def solve(
     mode = (differentiate, linear_solver, static_steps)
     dynamic, static = split((problem, x0, solver, tol, np.asarray(max_steps), key))
     x, status, residual, steps, state = _solve((mode, static), dynamic)
-    return Solution(x, status, residual, steps, state.calls, state, Stats(*_clock.since(mark)))
+    return Solution(x, status, residual, steps, state.calls, state, Stats(*clock.since(mark)))
 
 
 def prepare(problem: Problem, x0: PyTree[Array], solver: Solver | None) -> tuple[Problem, PyTree, Solver]:
@@ -244,7 +244,7 @@ def _solve_flat(static: tuple, dynamic: list) -> tuple:
     theta = [v for v, i in zip(leaves, inexact, strict=True) if i]
     rest = [None if i else v for v, i in zip(leaves, inexact, strict=True)]
 
-    def problem_of(theta: list[Array]) -> Problem:
+    def problem_of(theta: list) -> Problem:
         it = iter(theta)
         merged = [next(it) if i else v for v, i in zip(rest, inexact, strict=True)]
         return jax.tree.unflatten(treedef, merged)
@@ -366,7 +366,7 @@ class _Clock(threading.local):
         return self.seconds - mark[0], lift.traces() - mark[1]
 
 
-_clock = _Clock()
+clock = _Clock()
 _COMPILING = (
     "/jax/core/compile/jaxpr_trace_duration",
     "/jax/core/compile/jaxpr_to_mlir_module_duration",
@@ -374,9 +374,9 @@ _COMPILING = (
 )
 
 
-def _listen(event: str, seconds: float, **_: Any) -> None:
+def _listen(event: str, duration_secs: float, **_: Any) -> None:
     if event in _COMPILING:
-        _clock.seconds += seconds
+        clock.seconds += duration_secs
 
 
 jax.monitoring.register_event_duration_secs_listener(_listen)

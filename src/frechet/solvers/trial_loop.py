@@ -36,7 +36,7 @@ def trial_loop(
 
     Example:
         >>> scalar, trial, trials = trial_loop(
-        ...     lambda s, x: x - s * x, lambda s, t, x: jnp.abs(t) <= jnp.abs(x), jnp.asarray(8.0), jnp.ones(()))
+        ...     lambda s, x: x - s * x, lambda s, t, x: abs(t) <= abs(x), jnp.asarray(8.0), jnp.ones(()))
         >>> float(scalar), float(trial), int(trials)
         (2.0, -1.0, 3)
     """
