@@ -3,26 +3,25 @@
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from frechet.core.calls import Calls as Calls
-from frechet.core.implicit import DerivativeWarning as DerivativeWarning
-from frechet.core.problem import Problem as Problem
-from frechet.core.solve import Solution as Solution
-from frechet.core.solve import solve as solve
-from frechet.core.solver import Solver as Solver
-from frechet.core.solver import State as State
-from frechet.core.status import Ending as Ending
-from frechet.core.status import Origin as Origin
-from frechet.core.status import Status as Status
-
 if TYPE_CHECKING:
     from frechet import convex as convex
     from frechet import losses as losses
     from frechet import problems as problems
     from frechet import solvers as solvers
+    from frechet.core.calls import Calls as Calls
+    from frechet.core.implicit import DerivativeWarning as DerivativeWarning
+    from frechet.core.problem import Problem as Problem
     from frechet.core.run import Budget as Budget
     from frechet.core.run import RunResult as RunResult
     from frechet.core.run import Trace as Trace
     from frechet.core.run import run as run
+    from frechet.core.solve import Solution as Solution
+    from frechet.core.solve import solve as solve
+    from frechet.core.solver import Solver as Solver
+    from frechet.core.solver import State as State
+    from frechet.core.status import Ending as Ending
+    from frechet.core.status import Origin as Origin
+    from frechet.core.status import Status as Status
     from frechet.problems import Composite as Composite
     from frechet.problems import FiniteSum as FiniteSum
     from frechet.problems import FixedPoint as FixedPoint
@@ -31,9 +30,15 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-# Loaded when named, so that `import frechet` stays light.
+# Loaded when named, so that `import frechet` stays light and the command line answers before JAX is loaded.
 _ROOMS = ("convex", "losses", "problems", "solvers")
 _NAMES = {
+    "Calls": "frechet.core.calls",
+    "DerivativeWarning": "frechet.core.implicit",
+    "Problem": "frechet.core.problem",
+    **dict.fromkeys(("Solution", "solve"), "frechet.core.solve"),
+    **dict.fromkeys(("Solver", "State"), "frechet.core.solver"),
+    **dict.fromkeys(("Ending", "Origin", "Status"), "frechet.core.status"),
     **dict.fromkeys(("Budget", "RunResult", "Trace", "run"), "frechet.core.run"),
     **dict.fromkeys(("Composite", "FiniteSum", "FixedPoint", "LeastSquares", "Root"), "frechet.problems"),
 }
@@ -43,7 +48,8 @@ def __getattr__(name: str) -> Any:
     if name in _ROOMS:
         return importlib.import_module(f"frechet.{name}")
     if name in _NAMES:
-        return getattr(importlib.import_module(_NAMES[name]), name)
+        found = globals()[name] = getattr(importlib.import_module(_NAMES[name]), name)
+        return found
     raise AttributeError(f"module 'frechet' has no attribute {name!r}")
 
 
