@@ -14,6 +14,10 @@ from jaxtyping import Array, Float, Int, Scalar
 from frechet.convex.parameters import parameter
 
 
+def _array(x: Any) -> Any:
+    return x if x is None or isinstance(x, BCOO) else jnp.asarray(x)
+
+
 class LinearModel(eqx.Module):
     r"""The empirical risk of a linear model; subclasses say what the pointwise loss is.
 
@@ -35,16 +39,17 @@ class LinearModel(eqx.Module):
         ValueError: where a shape, a concrete target or a concrete weight cannot be right.
     """
 
-    X: Float[Array, "n p"] | BCOO
-    y: Array
-    sample_weight: Float[Array, " n"] | None = eqx.field(default=None, kw_only=True)
+    # the converters change nothing that __init__ has made; they tell type checkers what it takes
+    X: Float[Array, "n p"] | BCOO = eqx.field(converter=_array)
+    y: Array = eqx.field(converter=_array)
+    sample_weight: Float[Array, " n"] | None = eqx.field(default=None, kw_only=True, converter=_array)
     # entries that the fullest row of a sparse X can hold: what makes sampling one of fixed shape
     row_entries: int = eqx.field(static=True, init=False)
 
     def __init__(self, X: Any, y: Any, *, sample_weight: Any = None):
         self.X, self.row_entries = _design(X)
         n = self.X.shape[0]
-        y = jnp.asarray(y)
+        y = _array(y)
         if y.ndim == 0 or y.shape[0] != n:
             raise ValueError(f"y has shape {y.shape}; X has {n} rows, so y needs a leading axis of {n}")
         self.y = self.targets(y)
@@ -184,9 +189,8 @@ def _positive(norm: Array) -> Array:
 def _design(X: Any) -> tuple[Array | BCOO, int]:
     if hasattr(X, "tocoo"):
         X = BCOO.from_scipy_sparse(X)
+    X = _array(X)
     sparse = isinstance(X, BCOO)
-    if not sparse:
-        X = jnp.asarray(X)
     if X.ndim != 2 or 0 in X.shape:
         raise ValueError(f"X has shape {X.shape}; it needs to be (samples, features), neither of them 0")
     if not jnp.issubdtype(X.dtype, jnp.floating):

@@ -20,8 +20,8 @@ def monthly_returns() -> tuple[np.ndarray, np.ndarray]:
     """
     from matplotlib import cbook
 
-    with cbook.get_sample_data("Stocks.csv", asfileobj=True) as lines:
-        table = np.genfromtxt(lines, delimiter=",", names=True, skip_header=1, deletechars="")
+    path = str(cbook.get_sample_data("Stocks.csv", asfileobj=False))
+    table = np.genfromtxt(path, delimiter=",", names=True, skip_header=1, deletechars="")
     names = ["IBM", "AAPL", "MSFT", "XRX", "AMZN", "GOOGL", "ADBE", "^GSPC"]
     prices = np.stack([table[name] for name in names], axis=1)
     prices = prices[np.isfinite(prices).all(axis=1)]
