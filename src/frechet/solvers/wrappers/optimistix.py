@@ -1,0 +1,279 @@
+"""Any Optimistix solver as a Frechet solver."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import lineax as lx
+import optimistix as optx
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, PRNGKeyArray, PyTree
+
+from frechet.core import tree
+from frechet.core.calls import Calls
+from frechet.core.problem import Problem
+from frechet.core.solver import Solver, State
+from frechet.problems.composite import Composite
+from frechet.problems.equations import FixedPoint, Root
+from frechet.problems.least_squares import LeastSquares
+from frechet.solvers.wrappers.counted import oracle, run_counted
+
+
+class OptimistixState(State):
+    """``inner`` holds the arrays of the Optimistix solver's own state, flattened."""
+
+    inner: list[Array]
+
+
+# ------------------------------------------------------------------ what Optimistix is handed
+#
+# Derivatives are made where the function is evaluated, from the problem's own oracles, and then kept:
+# the value with its gradient for a minimiser, the residual with its whole Jacobian for the others. What is
+# counted is then what is computed, whichever solver it is and whatever it does with the derivative.
+
+
+@eqx.filter_custom_jvp
+def _scalar(problem: Composite, y: PyTree[Array]) -> Array:
+    return oracle(problem.value, value=1)(y)
+
+
+@_scalar.def_jvp
+def _scalar_rule(primals: tuple, tangents: tuple) -> tuple:
+    problem, y = primals
+    value, gradient = oracle(problem.value_and_gradient, value=1, gradient=1)(y)
+    dot = jnp.zeros_like(value) if _none(tangents[1]) else _inner(gradient, tangents[1]).astype(value.dtype)
+    return value, _with_problem(lambda p: p.value(y), problem, tangents[0], dot)
+
+
+@eqx.filter_custom_jvp
+def _vector(residual: Callable, problem: Problem, y: PyTree[Array]) -> PyTree[Array]:
+    return oracle(lambda y: residual(problem, y), value=1)(y)
+
+
+@_vector.def_jvp
+def _vector_rule(primals: tuple, tangents: tuple) -> tuple:
+    residual, problem, y = primals
+    flat, unravel = ravel_pytree(y)
+
+    def linearised(flat: Array) -> tuple:
+        r, push = jax.linearize(lambda z: ravel_pytree(residual(problem, unravel(z)))[0], flat)
+        return r, jax.vmap(push, out_axes=-1)(jnp.eye(flat.size, dtype=flat.dtype))
+
+    r, jacobian = oracle(linearised, value=1, hvp=flat.size)(flat)
+    form = jax.eval_shape(lambda: residual(problem, y))
+    back = ravel_pytree(jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), form))[1]
+    dot = jnp.zeros_like(r) if _none(tangents[2]) else jacobian @ ravel_pytree(_filled(tangents[2], y))[0]
+    return back(r), _with_problem(lambda p: residual(p, y), problem, tangents[1], back(dot))
+
+
+def _none(tangent: Any) -> bool:
+    return not jax.tree.leaves(tangent)
+
+
+def _filled(tangent: Any, like: PyTree[Array]) -> PyTree[Array]:
+    fill = lambda t, v: jnp.zeros_like(v) if t is None else t  # noqa: E731
+    return jax.tree.map(fill, tangent, like, is_leaf=lambda t: t is None)
+
+
+def _inner(gradient: PyTree[Array], tangent: Any) -> Array:
+    return tree.vdot(gradient, _filled(tangent, gradient))
+
+
+def _with_problem(of: Callable, problem: Problem, tangent: Any, dot: PyTree[Array]) -> PyTree[Array]:
+    """Adds the part of a tangent that comes from the problem's own leaves, when steps are unrolled."""
+    if _none(tangent):
+        return dot
+    return jax.tree.map(jnp.add, dot, eqx.filter_jvp(of, (problem,), (tangent,))[1])
+
+
+class _Kind(NamedTuple):
+    accepts: type[Problem]
+    needs: frozenset[str]
+    check_every: int
+    function: Callable
+
+
+# Solvers that may reject trials are checked less often, so that a run of rejections is no stall.
+_KINDS = {
+    optx.AbstractMinimiser: _Kind(Composite, frozenset({"smooth"}), 10, _scalar),
+    optx.AbstractLeastSquaresSolver: _Kind(
+        LeastSquares,
+        frozenset({"residual", "smooth"}),
+        4,
+        lambda problem, y: _vector(LeastSquares.residual, problem, y),
+    ),
+    optx.AbstractRootFinder: _Kind(
+        Root, frozenset(), 1, lambda problem, y: _vector(type(problem).optimality, problem, y)
+    ),
+    optx.AbstractFixedPointSolver: _Kind(
+        FixedPoint, frozenset(), 10, lambda problem, y: _vector(type(problem).apply, problem, y)
+    ),
+}
+
+
+class Optimistix(Solver):
+    r"""Any Optimistix solver, a step of it a step here.
+
+    Minimisers take a smooth `Composite`, least-squares solvers a `LeastSquares` with $g = 0$, root finders a
+    `Root` and fixed-point solvers a `FixedPoint`. The iterate is the last one accepted. The solver's own
+    termination is not asked: the residual decides, as for every solver, so its tolerances only scale.
+
+    A minimiser's trial costs one value and one gradient. A trial of the others costs one value (of the
+    residual) and, where the solver linearises there, as many Jacobian-vector products as there are
+    unknowns: the Jacobian is formed once and kept, dense. Factorisations are counted as in the program.
+
+    Args:
+        solver: an `optimistix.AbstractMinimiser`, `AbstractLeastSquaresSolver`, `AbstractRootFinder` or
+            `AbstractFixedPointSolver`.
+        options: what Optimistix calls ``options``; static.
+
+    Raises:
+        TypeError: the solver is none of these.
+
+    Source:
+        Rader, Lyons, Kidger 2024, Optimistix: modular optimisation in JAX and Equinox, arXiv 2402.09983.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import optimistix as optx
+        >>> import frechet as fr
+        >>> problem = fr.Composite(lambda x: jnp.sum((x - 1) ** 4 + x**2))
+        >>> solver = Optimistix(optx.BFGS(rtol=1e-6, atol=1e-6))
+        >>> fr.solve(problem, jnp.zeros(2), solver, tol=1e-3).x.round(2).tolist()
+        [0.4099999964237213, 0.4099999964237213]
+    """
+
+    solver: optx.AbstractMinimiser | optx.AbstractLeastSquaresSolver | Any
+    options: tuple[tuple[str, Any], ...] = eqx.field(
+        default=(), static=True, converter=lambda o: tuple(dict(o).items())
+    )
+
+    def __check_init__(self):
+        if not isinstance(self.solver, tuple(_KINDS)):
+            raise TypeError(
+                "solver must be an Optimistix minimiser, least-squares solver, root finder or fixed-point "
+                f"solver, got {self.solver!r}"
+            )
+
+    @property
+    def _kind(self) -> _Kind:
+        return next(kind for base, kind in _KINDS.items() if isinstance(self.solver, base))
+
+    @property
+    def accepts(self) -> type[Problem]:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """The kind that fits the wrapped solver."""
+        return self._kind.accepts
+
+    @property
+    def needs(self) -> frozenset[str]:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """The oracles that the wrapped solver cannot do without."""
+        return self._kind.needs
+
+    @property
+    def check_every(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Steps between residual checks."""
+        return self._kind.check_every
+
+    def _program(self, problem: Problem) -> tuple[Callable, Callable, list]:
+        """Optimistix's init and step as functions of arrays alone, and where init leaves what is static."""
+        static: list = []
+
+        def fn(y: PyTree[Array], args: None) -> tuple:
+            return self._kind.function(problem, y), None
+
+        common = (None, dict(self.options))
+
+        def init(y: PyTree[Array]) -> PyTree[Array]:
+            form = jax.eval_shape(lambda: fn(y, None)[0])
+            state = self.solver.init(fn, y, *common, form, None, frozenset())
+            arrays, rest = eqx.partition(state, eqx.is_array)
+            static[:] = [jax.tree.structure(arrays), rest]
+            return jax.tree.leaves(arrays)
+
+        def step(y: PyTree[Array], inner: list[Array]) -> tuple:
+            treedef, rest = static
+            state = eqx.combine(jax.tree.unflatten(treedef, inner), rest)
+            y, state, _ = self.solver.step(fn, y, *common, state, frozenset())
+            return y, jax.tree.leaves(eqx.filter(state, eqx.is_array))
+
+        return init, step, static
+
+    def init(self, problem: Problem, x0: PyTree[Array], *, key: PRNGKeyArray) -> OptimistixState:
+        inner, counts = run_counted(self._program(problem)[0], x0)
+        return OptimistixState(x0, Calls().add(**counts), inner)
+
+    def step(self, problem: Problem, state: OptimistixState, *, key: PRNGKeyArray) -> OptimistixState:
+        init, step, _ = self._program(problem)
+        jax.eval_shape(init, state.x)  # for what is static in the state; nothing is computed
+        (x, inner), counts = run_counted(step, state.x, state.inner)
+        same = lambda new, old: jax.tree.map(lambda u, v: jnp.asarray(u, v.dtype), new, old)  # noqa: E731
+        return OptimistixState(same(x, state.x), state.calls.add(**counts), same(inner, state.inner))
+
+    @classmethod
+    def presets(cls) -> dict[str, Solver]:
+        named = (
+            optx.BFGS,
+            optx.LBFGS,
+            optx.NonlinearCG,
+            optx.LevenbergMarquardt,
+            optx.GaussNewton,
+            optx.Dogleg,
+            optx.Newton,
+            optx.Chord,
+            optx.FixedPointIteration,
+        )
+        return {f"Optimistix:{c.__name__}": cls(c(rtol=_SCALE, atol=_SCALE)) for c in named}
+
+
+# Termination is not asked, so these only keep Optimistix's scaled norms from dividing by zero.
+_SCALE = 1e-6
+
+
+def LevenbergMarquardt(linear_solver: lx.AbstractLinearSolver | None = None) -> Optimistix:
+    """`optimistix.LevenbergMarquardt`, for a `LeastSquares`.
+
+    Args:
+        linear_solver: a Lineax solver for least squares; QR when left out.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import frechet as fr
+        >>> problem = fr.LeastSquares(lambda x: jnp.array([10 * (x[1] - x[0] ** 2), 1 - x[0]]))
+        >>> fr.solve(problem, jnp.array([-1.2, 1.0]), LevenbergMarquardt()).x.round(4).tolist()
+        [1.0, 1.0]
+    """
+    return Optimistix(optx.LevenbergMarquardt(_SCALE, _SCALE, linear_solver=linear_solver or lx.QR()))
+
+
+def Newton(linear_solver: lx.AbstractLinearSolver | None = None) -> Optimistix:
+    """`optimistix.Newton`, for a `Root`.
+
+    Args:
+        linear_solver: a Lineax solver; chosen by Lineax when left out.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import frechet as fr
+        >>> round(float(fr.solve(fr.Root(lambda x: x**2 - 2), jnp.asarray(1.0), Newton()).x), 4)
+        1.4142
+    """
+    return Optimistix(
+        optx.Newton(_SCALE, _SCALE, linear_solver=linear_solver or lx.AutoLinearSolver(well_posed=None))
+    )
+
+
+def FixedPointIteration(damp: float = 0.0) -> Optimistix:
+    r"""`optimistix.FixedPointIteration`, for a `FixedPoint`: $x \leftarrow (1 - d)\,T(x) + d\,x$.
+
+    Args:
+        damp: the damping $d$.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import frechet as fr
+        >>> round(float(fr.solve(fr.FixedPoint(jnp.cos), jnp.asarray(1.0), FixedPointIteration()).x), 3)
+        0.739
+    """
+    return Optimistix(optx.FixedPointIteration(_SCALE, _SCALE, damp=damp))
