@@ -1,0 +1,372 @@
+"""What a comparison is, before anything runs: problems x solvers x seeds, each run named by what it is."""
+
+import re
+from dataclasses import asdict, dataclass, field, fields
+from functools import cached_property
+from typing import Any
+
+from frechet.workbench.comparing import fingerprint
+from frechet.workbench.comparing.loading import absolute, load_problem, load_solvers
+from frechet.workbench.errors import UserError, nearest
+
+PRECISIONS = ("float32", "float64")
+_SECONDS = {
+    "ms": 1e-3,
+    "s": 1.0,
+    "sec": 1.0,
+    "second": 1.0,
+    "min": 60.0,
+    "minute": 60.0,
+    "m": 60.0,
+    "h": 3600.0,
+}
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """One run, frozen: one problem, one solver, one seed, under the comparison's conditions.
+
+    Attributes:
+        problem: the problem's name.
+        problem_key: fingerprint of its content (and of the user's file, if it comes from one).
+        solver: the solver's name.
+        solver_key: fingerprint of its class and settings.
+        seed: seed of the run's key.
+        budget: ``{"seconds": 10.0}``, ``{"steps": 500}``, or a count of any oracle; any of them ends the run.
+        tol: the residual at which it is done; None for the square root of the precision's epsilon.
+        precision: ``"float32"`` or ``"float64"``.
+        version: Frechet's version.
+        problem_reference: how a worker finds the problem; not part of what is run.
+        solver_reference: how a worker finds the solver; not part of what is run.
+        start_objective: the objective at the start as planned; a worker that sees another one says so.
+    """
+
+    problem: str
+    problem_key: str
+    solver: str
+    solver_key: str
+    seed: int
+    budget: dict[str, float]
+    tol: float | None
+    precision: str
+    version: str
+    problem_reference: str = field(default="", compare=False)
+    solver_reference: str = field(default="", compare=False)
+    start_objective: float | None = field(default=None, compare=False)
+
+    @cached_property
+    def hash(self) -> str:
+        """Names the run; equal exactly when the same thing is run."""
+        return fingerprint.digest({f.name: getattr(self, f.name) for f in fields(self) if f.compare})
+
+    def __hash__(self) -> int:
+        return hash(self.hash)
+
+
+@dataclass(frozen=True)
+class ProblemCard:
+    """What the report says about a problem."""
+
+    name: str
+    title: str
+    source: str
+    kind: str
+    key: str
+    variables: int
+    dtype: str
+    offers: dict[str, str]
+    optimum: float | None
+
+
+@dataclass(frozen=True)
+class SolverCard:
+    """What the report says about a solver."""
+
+    name: str
+    kind: str
+    summary: str
+    source: str
+    accepts: str
+    needs: list[str]
+    settings: dict[str, str]
+    stochastic: bool
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A solver that cannot take a problem, and why."""
+
+    problem: str
+    solver: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A whole comparison: the conditions, the cast and every run.
+
+    Attributes:
+        asked_solvers: the solvers asked for by name, or None for every one that fits.
+    """
+
+    problems: list[ProblemCard]
+    solvers: list[SolverCard]
+    skipped: list[Skipped]
+    runs: list[RunSpec]
+    seeds: int
+    budget: dict[str, float]
+    tol: float | None
+    precision: str
+    version: str
+    asked_problems: list[str]
+    asked_solvers: list[str] | None
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What must be equal for two plans to share a folder; solvers and seeds may be added to one."""
+        return {
+            "problems": sorted(p.name for p in self.problems),
+            "budget": self.budget,
+            "tol": self.tol,
+            "precision": self.precision,
+        }
+
+    def asdict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def fromdict(cls, data: dict[str, Any]) -> "Plan":
+        """The plan that `asdict` wrote."""
+        return cls(
+            **{
+                **data,
+                "problems": [ProblemCard(**p) for p in data["problems"]],
+                "solvers": [SolverCard(**s) for s in data["solvers"]],
+                "skipped": [Skipped(**s) for s in data["skipped"]],
+                "runs": [RunSpec(**r) for r in data["runs"]],
+            }
+        )
+
+
+def parse_budget(budget: Any) -> dict[str, float]:
+    """What a run may spend, as plain data.
+
+    Args:
+        budget: seconds as a number; or a string such as ``"10s"``, ``"2min"``, ``"500 steps"``,
+            ``"1000 gradient"``, or several with commas, of which the first to be spent ends the run.
+
+    Raises:
+        UserError: it cannot be read as one.
+
+    Example:
+        >>> parse_budget("2min, 500 steps")
+        {'seconds': 120.0, 'steps': 500}
+    """
+    from frechet.core.calls import Calls
+
+    if isinstance(budget, int | float) and not isinstance(budget, bool):
+        budget = f"{budget!r}s"
+    oracles = [f.name for f in fields(Calls)]
+    parsed: dict[str, float] = {}
+    for part in str(budget).split(","):
+        match = re.fullmatch(r"\s*([0-9.]+(?:e[+-]?[0-9]+)?)\s*([a-zA-Z_ ]+?)\s*", part)
+        if not match:
+            raise UserError(
+                f"budget {part.strip()!r}: write a number and a unit, as in 10s, 500steps or 1000gradient"
+            )
+        unit = match[2].lower().replace(" ", "_")
+        singular = unit if unit in _SECONDS or unit in oracles else unit.removesuffix("s")
+        number = _number(match[1], part)
+        if singular in _SECONDS:
+            parsed["seconds"] = number * _SECONDS[singular]
+        elif singular == "step" or singular in oracles:
+            parsed["steps" if singular == "step" else singular] = _count(number, part)
+        else:
+            known = ["s", "min", "h", "steps", *oracles]
+            raise UserError(
+                f"budget {part.strip()!r}: unknown unit {match[2]!r}; {nearest(unit, known, shown=20)}"
+            )
+    return parsed
+
+
+def _number(text: str, part: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < float("inf"):
+        raise UserError(f"budget {part.strip()!r}: {text} is not a positive number")
+    return number
+
+
+def _count(number: float, part: str) -> int:
+    if number != int(number):
+        raise UserError(f"budget {part.strip()!r}: steps and oracle calls are whole numbers")
+    return int(number)
+
+
+def show_budget(budget: dict[str, float]) -> str:
+    """The budget as the command line takes it.
+
+    Example:
+        >>> show_budget({"seconds": 10.0, "steps": 500})
+        '10s,500steps'
+    """
+    return ",".join(f"{v:g}s" if k == "seconds" else f"{v}{k}" for k, v in budget.items())
+
+
+def make_plan(
+    problems: list[str],
+    solvers: list[str] | None,
+    *,
+    budget: Any,
+    seeds: int,
+    tol: float | None,
+    precision: str,
+) -> Plan:
+    """Loads every problem once, asks every solver whether it fits, and names every run.
+
+    Raises:
+        UserError: a name, file, number or precision is not what it should be, or nothing fits.
+    """
+    import frechet
+
+    spent = parse_budget(budget)
+    if isinstance(seeds, bool) or not isinstance(seeds, int) or seeds < 1:
+        raise UserError(f"seeds is {seeds!r}; it should be a whole number of at least 1")
+    if tol is not None and not 0 < tol < float("inf"):
+        raise UserError(f"tol is {tol!r}; it should be a positive number such as 1e-6")
+    if precision not in PRECISIONS:
+        raise UserError(f"precision is {precision!r}; it should be float32 or float64")
+    if not problems:
+        raise UserError("no problem given; name one of `frechet list` or file.py:function")
+    if solvers is not None and not solvers:
+        raise UserError(
+            "no solver given; name some of `frechet list`, or leave solvers out to run all that fit"
+        )
+
+    import jax
+
+    cards, skipped, runs, used = [], [], [], {}
+    with jax.enable_x64(precision == "float64"):
+        cast = load_solvers(solvers)
+        keys = {name: fingerprint.of_solver(solver) for name, (_, solver) in cast.items()}
+        for reference in dict.fromkeys(absolute(p) for p in problems):
+            loaded = load_problem(reference)
+            card, start = _examine(loaded)
+            if card.name in {c.name for c in cards}:
+                raise UserError(
+                    f"two problems are called {card.name}; give the files or functions different names"
+                )
+            cards.append(card)
+            for name, (found_by, solver) in cast.items():
+                reason = solver.fits(loaded.problem)
+                if reason is not None:
+                    skipped.append(Skipped(card.name, name, reason))
+                    continue
+                used[name] = solver
+                runs += [
+                    RunSpec(
+                        problem=card.name,
+                        problem_key=card.key,
+                        solver=name,
+                        solver_key=keys[name],
+                        seed=seed,
+                        budget=spent,
+                        tol=tol,
+                        precision=precision,
+                        version=frechet.__version__,
+                        problem_reference=reference,
+                        solver_reference=found_by,
+                        start_objective=start,
+                    )
+                    for seed in range(seeds)
+                ]
+    if not runs:
+        raise UserError(
+            f"no solver fits: {skipped[0].solver} {skipped[0].reason}" if skipped else "no solver fits"
+        )
+    return Plan(
+        problems=cards,
+        solvers=[_solver_card(name, solver) for name, solver in sorted(used.items())],
+        skipped=skipped,
+        runs=runs,
+        seeds=seeds,
+        budget=spent,
+        tol=tol,
+        precision=precision,
+        version=frechet.__version__,
+        asked_problems=list(problems),
+        asked_solvers=solvers,
+    )
+
+
+def _examine(loaded: Any) -> tuple[ProblemCard, float | None]:
+    """The problem's card and its objective at the start, where it has to be possible to evaluate it."""
+    import jax
+    import numpy as np
+
+    from frechet.workbench.comparing.loading import last_line
+
+    try:
+        key = fingerprint.of_problem(loaded.problem, loaded.x0)
+        start = np.asarray(jax.jit(loaded.problem.objective)(loaded.x0))
+    except Exception as error:
+        raise UserError(
+            f"{loaded.name}: the problem cannot be evaluated at x0: {last_line(error)}"
+        ) from error
+    if start.shape != ():
+        raise UserError(f"{loaded.name}: the objective has shape {start.shape} at x0; it should be a scalar")
+    leaves = jax.tree.leaves(loaded.x0)
+    card = ProblemCard(
+        name=loaded.name,
+        title=loaded.title,
+        source=loaded.source,
+        kind=loaded.problem.kind,
+        key=fingerprint.digest(key, loaded.file_digest),
+        variables=sum(int(leaf.size) for leaf in leaves),
+        dtype=", ".join(sorted({str(leaf.dtype) for leaf in leaves})),
+        offers=dict(loaded.problem.offers()),
+        optimum=None if loaded.optimum is None else float(loaded.optimum),
+    )
+    return card, float(start) if np.isfinite(start) else None
+
+
+def _solver_card(name: str, solver: Any) -> SolverCard:
+    import inspect
+
+    doc = inspect.getdoc(type(solver)) or ""
+    return SolverCard(
+        name=name,
+        kind=type(solver).__name__,
+        summary=" ".join(doc.split("\n\n")[0].split()),
+        source=_section(doc, "Source"),
+        accepts=solver.accepts.__name__,
+        needs=sorted(solver.needs),
+        settings={f.name: _shown(getattr(solver, f.name)) for f in fields(solver)},
+        stochastic=bool(solver.stochastic),
+    )
+
+
+def _section(doc: str, title: str) -> str:
+    """The text of one section of a Google style docstring, on one line."""
+    lines = doc.splitlines()
+    text: list[str] = []
+    inside = False
+    for line in lines:
+        if re.match(rf"{title}s?:", line):
+            inside = True
+            text.append(line.partition(":")[2])
+        elif inside and line and not line.startswith(" "):
+            break
+        elif inside:
+            text.append(line)
+    return " ".join(" ".join(text).split())
+
+
+def _shown(value: Any) -> str:
+    text = re.sub(
+        r"<([\w.]*function )?([\w.]*?\.)?(\w+)(\.<locals>[\w.<>]*)?( at 0x\w+)?>", r"\3", repr(value)
+    )
+    return text if len(text) <= 160 else text[:157] + "..."

@@ -1,0 +1,151 @@
+"""Costs to reach a goal, the ranking they give, and the performance profile.
+
+The cost of a solver on a problem is what its trace shows (seconds, steps or calls of an oracle) at the
+first check that meets the goal; over seeds the median, and infinite when that seed's run did not get there.
+
+Source:
+    Dolan, Moré, "Benchmarking optimization software with performance profiles", Mathematical
+    Programming 91, 2002, arXiv:cs/0102001
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float
+
+from frechet.workbench.comparing.record import Record
+
+GAPS = (1e-2, 1e-4, 1e-6, 1e-8)
+
+
+@dataclass(frozen=True)
+class Goal:
+    """When a run counts as having solved its problem.
+
+    Attributes:
+        quantity: ``"gap"``, the objective's distance to the reference optimum as a fraction of the start's;
+            or ``"residual"``, the Euclidean norm of the optimality map.
+        threshold: at or below which it is met.
+    """
+
+    quantity: Literal["gap", "residual"]
+    threshold: float
+
+    @property
+    def label(self) -> str:
+        """In words."""
+        return f"{'relative gap' if self.quantity == 'gap' else 'residual'} ≤ {self.threshold:.0e}".replace(
+            "e-0", "e-"
+        )
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The optimum that gaps are measured from.
+
+    Attributes:
+        value: the best objective known; NaN when there is none.
+        source: where it comes from, in words.
+        start: the objective at the start; NaN if not finite.
+        rounding: what the precision can tell apart near ``value``; smaller gaps are drawn at this.
+    """
+
+    value: float
+    source: str
+    start: float
+    rounding: float
+
+    @property
+    def scale(self) -> float:
+        """The start's gap; for a start that is infeasible or optimal, the optimum's own size."""
+        gap = self.start - self.value
+        return gap if np.isfinite(gap) and gap > self.rounding else max(1.0, abs(self.value))
+
+    def gap(self, objective: Float[np.ndarray, " checks"]) -> Float[np.ndarray, " checks"]:
+        r"""Relative gaps $(f(x) - f^\star) / (f(x_0) - f^\star)$, at least rounding's."""
+        return np.maximum(np.asarray(objective, float) - self.value, self.rounding) / self.scale
+
+
+def goals(tol: float | None) -> list[Goal]:
+    """The goals a report offers, the one it opens with first."""
+    final = 1e-6 if tol is None else tol
+    residuals = [Goal("residual", t) for t in (final, 1e2 * final, 1e4 * final)]
+    return [*residuals, *(Goal("gap", g) for g in GAPS)]
+
+
+def cost(record: Record, goal: Goal, measure: str, reference: Reference) -> float:
+    """The measure at the first check that meets the goal; infinity if none does or the measure is absent.
+
+    Args:
+        record: a run.
+        goal: what has to be met.
+        measure: the name of a trace column, ``"seconds"`` say.
+        reference: the problem's optimum.
+    """
+    columns = record.columns
+    wanted = "objective" if goal.quantity == "gap" else "residual"
+    if wanted not in columns or measure not in columns:
+        return float("inf")
+    reached = reference.gap(columns[wanted]) if goal.quantity == "gap" else columns[wanted]
+    with np.errstate(invalid="ignore"):
+        met = np.flatnonzero(np.asarray(reached) <= goal.threshold)
+    return float(columns[measure][met[0]]) if met.size else float("inf")
+
+
+def ratios(costs: Float[np.ndarray, "solvers problems"]) -> Float[np.ndarray, "solvers problems"]:
+    r"""Performance ratios $r_{s,p} = t_{s,p} / \min_{s'} t_{s',p}$; infinite where unsolved.
+
+    Example:
+        >>> ratios(np.array([[1.0, 4.0], [2.0, np.inf]])).tolist()
+        [[1.0, 1.0], [2.0, inf]]
+    """
+    costs = np.asarray(costs, float)
+    best = costs.min(axis=0)
+    # A start that meets the goal costs nothing; whoever is there at once is as good as the best.
+    tiny = np.where(best > 0, best, np.finfo(float).tiny)
+    with np.errstate(invalid="ignore", over="ignore"):
+        ratio = np.where(costs == best, 1.0, costs / tiny)
+    return np.where(np.isfinite(costs), ratio, np.inf)
+
+
+def profile(
+    ratio: Float[np.ndarray, " problems"], tau: Float[np.ndarray, " points"]
+) -> Float[np.ndarray, " points"]:
+    r"""The performance profile $\rho(\tau)$: the fraction of problems with a ratio of at most $\tau$.
+
+    Example:
+        >>> profile(np.array([1.0, 2.0, np.inf]), np.array([1.0, 2.0, 100.0])).round(2).tolist()
+        [0.33, 0.67, 0.67]
+    """
+    return (np.asarray(ratio)[:, None] <= np.asarray(tau)[None, :]).mean(axis=0)
+
+
+@dataclass(frozen=True)
+class Rank:
+    """A solver's place over all problems.
+
+    Attributes:
+        solver: its index.
+        solved: how many problems it solved.
+        slowdown: geometric mean of its ratios to the best solver over the problems it solved; NaN if none.
+    """
+
+    solver: int
+    solved: int
+    slowdown: float
+
+
+def ranking(costs: Float[np.ndarray, "solvers problems"]) -> list[Rank]:
+    """Solvers by problems solved, then by how much slower than the best they typically are.
+
+    Example:
+        >>> [r.solver for r in ranking(np.array([[1.0, np.inf], [2.0, 2.0], [1.0, 4.0]]))]
+        [2, 1, 0]
+    """
+    table = []
+    for solver, ratio in enumerate(ratios(costs)):
+        finite = ratio[np.isfinite(ratio)]
+        slowdown = float(np.exp(np.log(finite).mean())) if finite.size else float("nan")
+        table.append(Rank(solver, int(finite.size), slowdown))
+    return sorted(table, key=lambda r: (-r.solved, np.nan_to_num(r.slowdown, nan=np.inf), r.solver))

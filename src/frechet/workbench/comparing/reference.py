@@ -1,0 +1,81 @@
+"""The reference optimum of a problem: its best run, polished, or what is known if that is lower."""
+
+import math
+from collections.abc import Iterable
+
+import numpy as np
+
+from frechet.workbench.comparing import fingerprint
+from frechet.workbench.comparing.plan import Plan, ProblemCard, RunSpec
+from frechet.workbench.comparing.profile import Reference
+from frechet.workbench.comparing.record import Record
+from frechet.workbench.comparing.runner import POLISH, Task
+
+_POLISH_SECONDS = 15.0
+
+
+def best_run(records: Iterable[Record]) -> Record | None:
+    """The run that ended lowest."""
+    ended = [r for r in records if not r.failed and math.isfinite(r.objective) and r.x.size]
+    return min(ended, key=lambda r: (r.objective, r.spec.hash), default=None)
+
+
+def polish_task(plan: Plan, best: Record) -> Task:
+    """From the best point found, the kind's default solver in float64 until nothing more is to be had."""
+    spec = RunSpec(
+        problem=best.spec.problem,
+        problem_key=best.spec.problem_key,
+        solver=POLISH,
+        solver_key=fingerprint.digest(best.spec.hash),
+        seed=best.spec.seed,
+        budget={"seconds": _POLISH_SECONDS},
+        tol=0.0,
+        precision="float64",
+        version=plan.version,
+        problem_reference=best.spec.problem_reference,
+    )
+    return Task(spec, best.x)
+
+
+def reference(card: ProblemCard, records: list[Record], polished: Record | None) -> Reference:
+    """The lowest of what is known, polished and run, with where it comes from.
+
+    In float32 a run's own objective may lie below the true optimum by rounding; the polish evaluates the same
+    point in float64, so its value is used where there is one.
+    """
+    candidates: list[tuple[float, str]] = []
+    best = best_run(records)
+    if best is not None:
+        run = f"{best.spec.solver}, seed {best.spec.seed}"
+        lowest = _lowest(polished)
+        if polished is None or not math.isfinite(lowest):
+            why = (
+                f" (polishing failed: {polished.reason})" if polished is not None and polished.failed else ""
+            )
+            candidates.append((best.objective, f"the best run, {run}, not polished{why}"))
+        else:
+            gained = polished.columns["objective"][0] - lowest
+            how = f"to a residual of {polished.residual:.1e} in float64"
+            what = f"lowered it by {gained:.1e}" if gained > 0 else "did not lower it"
+            candidates.append((lowest, f"the best run, {run}; polishing {how} {what}"))
+    if card.optimum is not None:
+        candidates.append((card.optimum, "the problem's known optimum"))
+    value, source = min(candidates, default=(float("nan"), "no run came to an end"))
+    start = next((_first(r) for r in records if math.isfinite(_first(r))), float("nan"))
+    digits = np.finfo(np.float32 if card.dtype == "float32" else np.float64).eps
+    return Reference(
+        value, source, start, float(digits) * max(1.0, abs(value)) if math.isfinite(value) else 0.0
+    )
+
+
+def _lowest(record: Record | None) -> float:
+    if record is None or record.failed:
+        return float("nan")
+    objective = np.asarray(record.columns.get("objective", []), float)
+    finite = objective[np.isfinite(objective)]
+    return float(finite.min()) if finite.size else float("nan")
+
+
+def _first(record: Record) -> float:
+    column = record.columns.get("objective")
+    return float(column[0]) if column is not None and len(column) else float("nan")

@@ -1,0 +1,95 @@
+"""The results as Markdown tables, for papers and issues."""
+
+from frechet.workbench.comparing.report.payload import conditions, end
+from frechet.workbench.comparing.result import Comparison, show_measure, show_seconds
+
+
+def markdown(comparison: Comparison) -> str:
+    """A ranking over all problems, then a table a problem, then the conditions."""
+    goal = comparison.goals[0]
+    parts = ["# Comparison", "", comparison.sentence(), ""]
+    parts += [
+        "**" + k + "** " + v + ("  " if i < 5 else "") for i, (k, v) in enumerate(conditions(comparison))
+    ]
+    parts += ["", f"## Ranking by time to a {goal.label}", "", *_overall(comparison), ""]
+    for index in range(len(comparison.plan.problems)):
+        parts += _problem(comparison, index)
+    if comparison.plan.skipped:
+        parts += ["## Not run", ""]
+        parts += _table(
+            ["problem", "solver", "reason"],
+            [[s.problem, s.solver, s.reason] for s in comparison.plan.skipped],
+        )
+        parts += [""]
+    parts += ["## Made with", "", f"    {comparison.command}", ""]
+    parts += [f"- {k}: {v}" for k, v in comparison.environment.items()]
+    return "\n".join(parts) + "\n"
+
+
+def _overall(comparison: Comparison) -> list[str]:
+    total = len(comparison.plan.problems)
+    return _table(
+        ["", "solver", "solved", "slowdown against the best"],
+        [
+            [
+                str(place),
+                comparison.plan.solvers[rank.solver].name,
+                f"{rank.solved}/{total}",
+                f"{rank.slowdown:.2f}" if rank.solved else "–",
+            ]
+            for place, rank in enumerate(comparison.ranking(), 1)
+        ],
+    )
+
+
+def _problem(comparison: Comparison, index: int) -> list[str]:
+    card = comparison.plan.problems[index]
+    reference = comparison.references[card.name]
+    goal = comparison.goals[0]
+    costs = {m: comparison.costs(goal, m)[0, :, index] for m in comparison.measures}
+    rows = []
+    order = sorted(range(len(comparison.plan.solvers)), key=lambda s: (costs["seconds"][s], s))
+    for s in order:
+        solver = comparison.plan.solvers[s]
+        ended = end(comparison, card.name, solver.name)
+        if ended is None:
+            continue
+        spent = [f"{costs[m][s]:.0f}" if costs[m][s] < float("inf") else "–" for m in comparison.measures[1:]]
+        rows.append(
+            [
+                solver.name,
+                show_seconds(costs["seconds"][s]),
+                *spent,
+                _short(ended["gap"]),
+                _short(ended["residual"]),
+                show_seconds(_or_inf(ended["compile"])),
+                ended["status"],
+            ]
+        )
+    counts = [show_measure(m) for m in comparison.measures[1:]]
+    head = ["solver", "time", *counts, "final gap", "final residual", "compile", "status"]
+    return [
+        f"## {card.name}",
+        "",
+        f"{card.title}. {card.source}".strip(),
+        f"Time, steps and calls are to a {goal.label}, the median over seeds. Reference optimum "
+        f"{reference.value:.10g}: {reference.source}.",
+        "",
+        *_table(head, rows),
+        "",
+    ]
+
+
+def _short(value: float | None) -> str:
+    return "–" if value is None else f"{value:.1e}"
+
+
+def _or_inf(value: float | None) -> float:
+    return float("inf") if value is None else value
+
+
+def _table(head: list[str], rows: list[list[str]]) -> list[str]:
+    def line(cells: list[str]) -> str:
+        return "| " + " | ".join(c.replace("|", "\\|") for c in cells) + " |"
+
+    return [line(head), line(["---"] * len(head)), *(line(r) for r in rows)]
