@@ -1,0 +1,1 @@
+"""Top floor: real problems, comparisons, claims and checks."""
