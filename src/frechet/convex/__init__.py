@@ -1,10 +1,30 @@
 """Convex functions with a known proximal map; a set is its indicator."""
 
+from frechet.convex.affine_set import AffineSet as AffineSet
 from frechet.convex.box import Box as Box
 from frechet.convex.elastic_net import ElasticNet as ElasticNet
 from frechet.convex.function import Function as Function
+from frechet.convex.group_lasso import GroupLasso as GroupLasso
+from frechet.convex.halfspace import Halfspace as Halfspace
+from frechet.convex.huber import Huber as Huber
+from frechet.convex.hyperplane import Hyperplane as Hyperplane
 from frechet.convex.l1 import L1 as L1
+from frechet.convex.l1_ball import L1Ball as L1Ball
+from frechet.convex.l2 import L2 as L2
+from frechet.convex.l2_ball import L2Ball as L2Ball
+from frechet.convex.leafwise import Leafwise as Leafwise
+from frechet.convex.linf_ball import LinfBall as LinfBall
 from frechet.convex.nonnegative import NonNegative as NonNegative
+from frechet.convex.nuclear import Nuclear as Nuclear
+from frechet.convex.per_leaf import PerLeaf as PerLeaf
+from frechet.convex.plus_quadratic import PlusQuadratic as PlusQuadratic
+from frechet.convex.psd_cone import PSDCone as PSDCone
+from frechet.convex.scaled import Scaled as Scaled
+from frechet.convex.second_order_cone import SecondOrderCone as SecondOrderCone
 from frechet.convex.separable import Separable as Separable
+from frechet.convex.simplex import Simplex as Simplex
 from frechet.convex.squared_l2 import SquaredL2 as SquaredL2
+from frechet.convex.total_variation import TotalVariation1D as TotalVariation1D
+from frechet.convex.translated import Translated as Translated
+from frechet.convex.vector import Vector as Vector
 from frechet.convex.zero import Zero as Zero

@@ -1,5 +1,6 @@
 """The set of points between two bounds."""
 
+import itertools
 from typing import Any
 
 import equinox as eqx
@@ -8,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PyTree
 
-from frechet.convex.parameters import feasible, parameter
+from frechet.convex.parameters import feasible, known, parameter
 from frechet.convex.separable import Separable
 
 
@@ -26,7 +27,8 @@ class Box(Separable):
 
     Example:
         >>> import jax.numpy as jnp
-        >>> g = Box(lower=0.0, upper=jnp.array([1.0, jnp.inf]))
+        >>> import frechet as fr
+        >>> g = fr.convex.Box(lower=0.0, upper=jnp.array([1.0, jnp.inf]))
         >>> g.prox(jnp.array([3.0, 3.0]), 1.0).tolist(), float(g(jnp.array([0.5, -1.0])))
         ([1.0, 3.0], inf)
     """
@@ -35,17 +37,17 @@ class Box(Separable):
     upper: PyTree[Any] = eqx.field(default=jnp.inf, converter=lambda v: parameter("upper", v))
 
     def __check_init__(self):
-        leaves = jax.tree.leaves((self.lower, self.upper))
-        if any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
+        lowers, uppers = jax.tree.leaves(self.lower), jax.tree.leaves(self.upper)
+        if not known(*lowers, *uppers):
             return
-        if len(leaves) == 2:
-            lower, upper = (np.asarray(leaf) for leaf in leaves)
-            if np.any(lower > upper):
-                raise ValueError("lower must not exceed upper; swap the bounds where it does")
+        one = 1 in (len(lowers), len(uppers))
+        pairs = itertools.product(lowers, uppers) if one else zip(lowers, uppers, strict=False)
+        if any(np.any(np.asarray(lower) > np.asarray(upper)) for lower, upper in pairs):
+            raise ValueError("lower must not exceed upper; swap the bounds where it does")
 
-    def pointwise(self, value: Array, lower: Array, upper: Array) -> Array:
+    def leaf_value(self, value: Array, lower: Array, upper: Array) -> Array:
         return feasible(jnp.maximum(value - upper, lower - value), value)
 
-    def pointwise_prox(self, value: Array, step: Array, lower: Array, upper: Array) -> Array:
+    def leaf_prox(self, value: Array, step: Array, lower: Array, upper: Array) -> Array:
         # Not jnp.clip, whose derivative on a bound is one half.
         return jnp.where(value < lower, lower, jnp.where(value > upper, upper, value))

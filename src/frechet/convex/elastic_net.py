@@ -28,15 +28,16 @@ class ElasticNet(Separable):
 
     Example:
         >>> import jax.numpy as jnp
-        >>> ElasticNet(l1=1.0, l2=1.0).prox(jnp.array([3.0, 0.5]), 1.0).tolist()
+        >>> import frechet as fr
+        >>> fr.convex.ElasticNet(l1=1.0, l2=1.0).prox(jnp.array([3.0, 0.5]), 1.0).tolist()
         [1.0, 0.0]
     """
 
     l1: PyTree[Any] = eqx.field(default=1.0, converter=lambda w: parameter("l1", w, least=0))
     l2: PyTree[Any] = eqx.field(default=1.0, converter=lambda w: parameter("l2", w, least=0))
 
-    def pointwise(self, value: Array, l1: Array, l2: Array) -> Array:
+    def leaf_value(self, value: Array, l1: Array, l2: Array) -> Array:
         return l1 * jnp.abs(value) + l2 * jnp.square(value) / 2
 
-    def pointwise_prox(self, value: Array, step: Array, l1: Array, l2: Array) -> Array:
+    def leaf_prox(self, value: Array, step: Array, l1: Array, l2: Array) -> Array:
         return soft_threshold(value, step * l1) / (1 + step * l2)

@@ -11,9 +11,10 @@ from frechet.convex.separable import Separable
 
 
 def soft_threshold(value: Array, threshold: Array) -> Array:
-    r"""$\mathrm{sign}(x)\max(|x| - t, 0)$, elementwise; at $|x| = t$ its derivative is 0."""
-    # Written so that NaN stays NaN and both branches have finite derivatives.
-    return jnp.where(jnp.abs(value) <= threshold, 0, value - jnp.sign(value) * threshold)
+    r"""$\mathrm{sign}(x)\max(|x| - t, 0)$, elementwise; at $|x| = t > 0$ its derivative is 0."""
+    # Written so that NaN stays NaN, both branches have finite derivatives, and t = 0 gives the identity.
+    zero = (jnp.abs(value) <= threshold) & (threshold > 0)
+    return jnp.where(zero, 0, value - jnp.sign(value) * threshold)
 
 
 class L1(Separable):
@@ -31,14 +32,15 @@ class L1(Separable):
 
     Example:
         >>> import jax.numpy as jnp
-        >>> L1(1.0).prox(jnp.array([3.0, -0.2, -2.0]), 0.5).tolist()
+        >>> import frechet as fr
+        >>> fr.convex.L1(1.0).prox(jnp.array([3.0, -0.2, -2.0]), 0.5).tolist()
         [2.5, 0.0, -1.5]
     """
 
     weight: PyTree[Any] = eqx.field(default=1.0, converter=lambda w: parameter("weight", w, least=0))
 
-    def pointwise(self, value: Array, weight: Array) -> Array:
+    def leaf_value(self, value: Array, weight: Array) -> Array:
         return weight * jnp.abs(value)
 
-    def pointwise_prox(self, value: Array, step: Array, weight: Array) -> Array:
+    def leaf_prox(self, value: Array, step: Array, weight: Array) -> Array:
         return soft_threshold(value, step * weight)

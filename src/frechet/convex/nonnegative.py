@@ -12,12 +12,13 @@ class NonNegative(Separable):
 
     Example:
         >>> import jax.numpy as jnp
-        >>> NonNegative().prox(jnp.array([3.0, -2.0]), 1.0).tolist()
+        >>> import frechet as fr
+        >>> fr.convex.NonNegative().prox(jnp.array([3.0, -2.0]), 1.0).tolist()
         [3.0, 0.0]
     """
 
-    def pointwise(self, value: Array) -> Array:
+    def leaf_value(self, value: Array) -> Array:
         return feasible(-value, value)
 
-    def pointwise_prox(self, value: Array, step: Array) -> Array:
+    def leaf_prox(self, value: Array, step: Array) -> Array:
         return jnp.where(value < 0, 0, value)

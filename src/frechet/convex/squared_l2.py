@@ -23,14 +23,16 @@ class SquaredL2(Separable):
 
     Example:
         >>> import jax.numpy as jnp
-        >>> float(SquaredL2(2.0)(jnp.array([1.0, 2.0]))), SquaredL2(2.0).prox(jnp.array([4.0]), 0.5).tolist()
+        >>> import frechet as fr
+        >>> g = fr.convex.SquaredL2(2.0)
+        >>> float(g(jnp.array([1.0, 2.0]))), g.prox(jnp.array([4.0]), 0.5).tolist()
         (5.0, [2.0])
     """
 
     weight: PyTree[Any] = eqx.field(default=1.0, converter=lambda w: parameter("weight", w, least=0))
 
-    def pointwise(self, value: Array, weight: Array) -> Array:
+    def leaf_value(self, value: Array, weight: Array) -> Array:
         return weight * jnp.square(value) / 2
 
-    def pointwise_prox(self, value: Array, step: Array, weight: Array) -> Array:
+    def leaf_prox(self, value: Array, step: Array, weight: Array) -> Array:
         return value / (1 + step * weight)

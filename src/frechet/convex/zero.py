@@ -14,7 +14,8 @@ class Zero(Function):
 
     Example:
         >>> import jax.numpy as jnp
-        >>> Zero().residual(jnp.ones(2), jnp.array([1e-12, 0.0])).tolist()  # no cancellation
+        >>> import frechet as fr
+        >>> fr.convex.Zero().residual(jnp.ones(2), jnp.array([1e-12, 0.0])).tolist()  # no cancellation
         [9.999999960041972e-13, 0.0]
     """
 

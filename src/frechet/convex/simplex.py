@@ -1,0 +1,52 @@
+"""The simplex."""
+
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float, Scalar
+
+from frechet.convex.parameters import feasible, parameter
+from frechet.convex.vector import Vector, scalar
+
+
+def project_simplex(x: Float[Array, " n"], scale: Array) -> Float[Array, " n"]:
+    """Euclidean projection onto the nonnegative vectors that sum to ``scale``."""
+    from optax.projections import projection_simplex
+
+    # The projection does not see a constant added to all entries; without it the sums inside do not cancel.
+    return projection_simplex(x - lax.stop_gradient(jnp.max(x)), scale)
+
+
+class Simplex(Vector):
+    r"""Indicator of $\{x : x_i \ge 0,\ \sum_i x_i = c\}$; all leaves of ``x`` together are one vector.
+
+    The derivative of the projection is that of the face of the positive entries: where an entry sits
+    exactly on the edge of being positive, it counts as zero.
+
+    Args:
+        scale: $c > 0$, a scalar.
+
+    Raises:
+        ValueError: a scale not above zero.
+
+    Source: Held, Wolfe and Crowder, 1974, "Validation of subgradient optimization", Mathematical
+    Programming 6; Duchi et al., 2008, "Efficient projections onto the l1-ball for learning in high
+    dimensions", ICML.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import frechet as fr
+        >>> fr.convex.Simplex().prox(jnp.array([0.5, 1.0, -1.0]), 1.0).tolist()
+        [0.25, 0.75, 0.0]
+    """
+
+    scale: Any = eqx.field(default=1.0, converter=lambda s: parameter("scale", s, positive=True))
+
+    def vector_value(self, x: Float[Array, " n"]) -> Scalar:
+        scale = scalar("scale", self.scale, x)
+        return feasible(jnp.maximum(jnp.max(-x), jnp.abs(jnp.sum(x) - scale)), scale)
+
+    def vector_prox(self, x: Float[Array, " n"], step: Any) -> Float[Array, " n"]:
+        return project_simplex(x, scalar("scale", self.scale, x))
