@@ -16,17 +16,21 @@ def denoise(y: Float[Array, " n"], weight: Float[Array, " n-1"]) -> Float[Array,
     r"""$\arg\min_u \tfrac12\|u - y\|^2 + \sum_i w_i |u_{i+1} - u_i|$ by dynamic programming, in linear time.
 
     Let $h_i$ be the derivative of the least cost of the first $i$ terms as a function of $u_i$: increasing
-    and piecewise linear. Then $h_{i+1}(u) = u - y_{i+1} + \mathrm{clip}(h_i(u), -w_i, w_i)$, and the minimiser
+    and piecewise linear. $h_{i+1}(u) = u - y_{i+1} + \mathrm{clip}(h_i(u), -w_i, w_i)$, and the minimiser
     satisfies $u_i = \mathrm{clip}(u_{i+1}, l_i, r_i)$, where $h_i(l_i) = -w_i$ and $h_i(r_i) = w_i$. A clip
     drops the breakpoints outside of $[l_i, r_i]$ and adds those two, so each is added and dropped once.
     """
     n = y.size
-    zero = jnp.zeros((1,), y.dtype)
+    zero, one = jnp.zeros((), y.dtype), jnp.ones((), y.dtype)
 
-    # Breakpoints live in slots first..last: their places, and how slope and intercept of h change there.
+    # Breakpoints live in slots first..last: their places, and how slope and intercept of h change there. The
+    # two new ones are written at the start of the next round, before any read: a read of the arrays as they
+    # were before a write would make XLA copy them in every round.
     def forward(carry, term):
-        places, slopes, intercepts, first, last = carry
+        arrays, first, last, pending = carry
         y_i, before, after = term
+        arrays = [a.at[first].set(l).at[last].set(r) for a, (l, r) in zip(arrays, pending, strict=True)]
+        places, slopes, intercepts = arrays
 
         def below(state):
             k, slope, intercept = state
@@ -36,27 +40,24 @@ def denoise(y: Float[Array, " n"], weight: Float[Array, " n-1"]) -> Float[Array,
             k, slope, intercept = state
             return k + 1, slope + slopes[k], intercept + intercepts[k]
 
+        k_l, slope_l, intercept_l = lax.while_loop(below, right, (first, one, -y_i - before))
+
         def above(state):
             k, slope, intercept = state
-            return (k >= first) & (slope * places[k] + intercept >= after)
+            return (k >= k_l) & (slope * places[k] + intercept >= after)
 
         def left(state):
             k, slope, intercept = state
             return k - 1, slope - slopes[k], intercept - intercepts[k]
 
-        one = jnp.ones((), y.dtype)
-        first, slope_l, intercept_l = lax.while_loop(below, right, (first, one, -y_i - before))
-        last, slope_r, intercept_r = lax.while_loop(above, left, (last, one, -y_i + before))
+        k_r, slope_r, intercept_r = lax.while_loop(above, left, (last, one, -y_i + before))
         lower, upper = (-after - intercept_l) / slope_l, (after - intercept_r) / slope_r
-        first, last = first - 1, last + 1
-        places = places.at[first].set(lower).at[last].set(upper)
-        slopes = slopes.at[first].set(slope_l).at[last].set(-slope_r)
-        intercepts = intercepts.at[first].set(intercept_l + after).at[last].set(after - intercept_r)
-        return (places, slopes, intercepts, first, last), (lower, upper)
+        pending = [(lower, upper), (slope_l, -slope_r), (intercept_l + after, after - intercept_r)]
+        return (arrays, k_l - 1, k_r + 1, pending), (lower, upper)
 
-    empty = jnp.zeros(2 * n, y.dtype)
-    terms = (y, jnp.concatenate([zero, weight]), jnp.concatenate([weight, zero]))
-    start = (empty, empty, empty, jnp.asarray(n), jnp.asarray(n - 1))
+    # It starts with two breakpoints where nothing changes.
+    start = ([jnp.zeros(2 * n + 2, y.dtype)] * 3, jnp.asarray(n), jnp.asarray(n + 1), [(zero, zero)] * 3)
+    terms = (y, jnp.append(zero, weight), jnp.append(weight, zero))
     _, (lower, upper) = lax.scan(forward, start, terms)
 
     def backward(after, bounds):
