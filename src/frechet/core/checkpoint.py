@@ -62,7 +62,7 @@ def load(path: Path, identity: str, like: Any) -> tuple[Any, list[dict[str, floa
         ValueError: the file is damaged, or is of another problem, start, solver or key.
     """
     try:
-        with np.load(path) as file:
+        with open(path, "rb") as opened, np.load(opened) as file:
             meta = json.loads(bytes(file["meta"]).decode())
             arrays = [file[f"leaf{i}"] for i in range(meta["leaves"])]
     except (zipfile.BadZipFile, KeyError, ValueError, EOFError, OSError) as error:

@@ -1,7 +1,8 @@
 r"""The implicit function theorem over a problem's optimality map.
 
 At a solution $F(x, \theta) = 0$, so $\partial_x F\, \dot x = -\partial_\theta F\, \dot\theta$.
-The tangent is one linear solve, linear in $\dot\theta$ and hence transposable: forward, reverse and higher derivatives follow.
+The tangent is one linear solve, linear in $\dot\theta$ and hence transposable: forward, reverse and higher
+derivatives follow.
 """
 
 import warnings

@@ -7,6 +7,8 @@ function once; what it captured becomes leaves and its program is compared by st
 
 import collections
 import dataclasses
+import hashlib
+import re
 import threading
 import types
 import weakref
@@ -61,7 +63,8 @@ class Program:
         )
 
     def __repr__(self) -> str:
-        return f"Program({len(self.jaxpr.eqns)} equations)"
+        text = re.sub(r"0x[0-9a-f]+", "", str(self.jaxpr))  # addresses differ from process to process
+        return f"Program({hashlib.sha256(text.encode()).hexdigest()[:12]})"
 
 
 class Lifted(eqx.Module):
@@ -129,7 +132,9 @@ def lift(fn: Callable, *args, what: str = "function") -> Any:
         if known and known[0] == signature and _same(known[1], references):
             return known[2]
     _count_trace()
-    closed, shape = jax.make_jaxpr(fn, return_shape=True)(*jax.tree.unflatten(in_tree, structs))
+    # JAX caches traces by the identity of the function too; a new one makes it look again.
+    fresh = lambda *a: fn(*a)  # noqa: E731
+    closed, shape = jax.make_jaxpr(fresh, return_shape=True)(*jax.tree.unflatten(in_tree, structs))
     out_tree = jax.tree.structure(shape)
     jaxpr, promoted, key = _promote(closed.jaxpr)
     lifted = Lifted([*promoted, *map(jnp.asarray, closed.consts)], Program(jaxpr, in_tree, out_tree, key))
@@ -175,7 +180,8 @@ def _references(fn: Callable) -> list | None:
         if id(obj) in seen:
             continue
         seen.add(id(obj))
-        found.append(obj)
+        if obj is not fn:  # or the function would keep its own entry alive
+            found.append(obj)
         if isinstance(obj, Tracer):
             return None
         if isinstance(obj, (*_IMMUTABLE, jax.Array)):
@@ -271,6 +277,10 @@ def _fingerprint(jaxpr: Any, top: bool = True) -> tuple[Hashable, list]:
 _PROGRAM_PARTS = (jex.Primitive, Tracer, jax.Array, jax.custom_jvp, jax.custom_vjp)
 
 
+def _of_jax(module: str | None) -> bool:
+    return (module or "").partition(".")[0] in ("jax", "jaxlib")
+
+
 def _value(v: Any, depth: int) -> Hashable:
     """A hashable for a parameter; what cannot be compared safely stands for itself, by identity."""
     if depth > 12:
@@ -288,6 +298,8 @@ def _value(v: Any, depth: int) -> Hashable:
             cells = [c.cell_contents for c in v.__closure__ or ()]
         except ValueError:
             return v
+        if _of_jax(v.__module__):  # its dictionaries are memos, filled as the rule is used
+            cells = [c for c in cells if not isinstance(c, dict)]
         defaults = (v.__defaults__, v.__kwdefaults__)
         return ("function", v.__code__, _value(cells, depth + 1), _value(defaults, depth + 1))
     if isinstance(v, float | np.floating | np.ndarray):
@@ -295,7 +307,7 @@ def _value(v: Any, depth: int) -> Hashable:
     # Custom derivative rules arrive wrapped; what is inside decides.
     if hasattr(v, "f") and hasattr(v, "transforms"):
         return ("wrapped", _value(v.f, depth + 1), _value(v.transforms, depth + 1))
-    machinery = type(v).__module__.startswith("jax.") or type(v).__module__.startswith("jax._src")
+    machinery = _of_jax(type(v).__module__)
     if type(v) is object or (
         machinery and type(v).__eq__ is object.__eq__ and not isinstance(v, _PROGRAM_PARTS)
     ):

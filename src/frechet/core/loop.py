@@ -114,7 +114,7 @@ def judge(
     improved = jnp.where(better, checks, verdict.improved)
     best = jnp.where(better, now, verdict.best)
     largest = jnp.maximum(verdict.largest, now)
-    moved = tree.norm(tree.subtract(progress.x, previous)) > eps * tree.norm(progress.x)
+    moved = tree.largest(tree.subtract(progress.x, previous)) > eps * tree.largest(progress.x)
     unmoved = jnp.where(moved | (verdict.checks == 0), 0, verdict.unmoved + 1)
     floor = (best <= jnp.sqrt(eps) * largest) & (checks - improved >= jnp.maximum(20, checks // 2))
     stalled = jnp.asarray(False) if stochastic else (unmoved >= 5) | floor
@@ -126,15 +126,17 @@ def judge(
 
 
 def conclude(problem: Problem, x0: PyTree[Array], progress: Progress, verdict: Verdict) -> Status:
-    """The status, with the origin of a non-finite number sought only where there is one."""
+    """The status: never a success with an undefined objective, and with the origin of what is not finite."""
+    undefined = jnp.isnan(problem.objective(progress.x))
+    code = jnp.where(undefined, Ending.NONFINITE, verdict.code).astype(jnp.int32)
 
     def seek() -> Array:
         data = problem.finite_data()
         bad_data = ~tree.all_finite(data) | tree.any_nan(problem)
         origin = jnp.where(jnp.isfinite(verdict.residual), Origin.STEP, Origin.OPTIMALITY)
-        origin = jnp.where(jnp.isfinite(problem.objective(progress.x)), origin, Origin.VALUE)
+        origin = jnp.where(undefined, Origin.VALUE, origin)
         origin = jnp.where(tree.all_finite(x0), origin, Origin.START)
         return jnp.where(bad_data, Origin.DATA, origin).astype(jnp.int32)
 
     nowhere = lambda: jnp.asarray(Origin.NOWHERE, jnp.int32)  # noqa: E731
-    return Status(verdict.code, jax.lax.cond(verdict.code == Ending.NONFINITE, seek, nowhere))
+    return Status(code, jax.lax.cond(code == Ending.NONFINITE, seek, nowhere))

@@ -320,23 +320,23 @@ class _Meter(contextlib.AbstractContextManager):
 
     def show(self, row: Mapping[str, float]) -> None:
         if self.bar is None:
-            if self.wanted and time.monotonic() - self.start > 2:
-                self._open()
-            return
+            if not self.wanted or time.monotonic() - self.start <= 2 or not self._open():
+                return
         text = f"residual {row['residual']:.1e}  objective {row['objective']:.6g}"
         self.bar.update(self.task, completed=self._share(row), text=text)
 
-    def _open(self) -> None:
+    def _open(self) -> bool:
         try:
             from rich.console import Console
             from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
         except ImportError:
             self.wanted = False
-            return
+            return False
         columns = (TextColumn("solving"), BarColumn(), TextColumn("{task.fields[text]}"), TimeElapsedColumn())
         self.bar = Progress(*columns, console=Console(stderr=True), transient=True)
         self.bar.start()
         self.task = self.bar.add_task("", total=1.0, text="")
+        return True
 
     def _share(self, row: Mapping[str, float]) -> float:
         """The share of the budget that is spent, of whatever is nearest its end."""

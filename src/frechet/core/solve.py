@@ -156,11 +156,9 @@ def _named(v: Any) -> str:
 
 def _start_leaf(path, v: Any) -> Any:
     if not isinstance(v, jax.Array):
-        try:
-            v = jnp.asarray(v)
-        except TypeError:
-            at = jax.tree_util.keystr(path)
-            raise TypeError(f"x0{at} is {_named(v)}, not an array; pass floats") from None
+        if not isinstance(v, (*_DYNAMIC, int)) and not hasattr(v, "__jax_array__"):
+            raise TypeError(f"x0{jax.tree_util.keystr(path)} is {_named(v)}, not an array; pass floats")
+        v = jnp.asarray(v)
     if not jnp.issubdtype(v.dtype, jnp.inexact):
         raise TypeError(f"x0{jax.tree_util.keystr(path)} has dtype {v.dtype}; pass floats")
     return v
@@ -239,29 +237,22 @@ def _solve_flat(static: tuple, dynamic: list) -> tuple:
     if differentiate == "unroll":
         return _unrolled(problem, x0, solver, tol, static_steps, key)
 
-    leaves, treedef = jax.tree.flatten(problem)
-    inexact = [isinstance(v, _ARRAYS) and jnp.issubdtype(v.dtype, jnp.inexact) for v in leaves]
-    theta = [v for v, i in zip(leaves, inexact, strict=True) if i]
-    rest = [None if i else v for v, i in zip(leaves, inexact, strict=True)]
+    theta, structure_of_problem = split(problem)
+    others, structure_of_others = split((x0, solver, tol, max_steps))
 
     def problem_of(theta: list) -> Problem:
-        it = iter(theta)
-        merged = [next(it) if i else v for v, i in zip(rest, inexact, strict=True)]
-        return jax.tree.unflatten(treedef, merged)
-
-    other = (x0, solver, tol, max_steps)
-    other_dynamic, other_static = split(other)
+        return join(structure_of_problem, theta)
 
     @jax.custom_jvp
-    def solution(theta: list[Array], other_dynamic: list, key: PRNGKeyArray) -> tuple:
-        x0, solver, tol, max_steps = join(other_static, other_dynamic)
+    def solution(theta: list, others: list, key: PRNGKeyArray) -> tuple:
+        x0, solver, tol, max_steps = join(structure_of_others, others)
         return _looped(problem_of(theta), x0, solver, tol, max_steps, key)
 
     def rule(primals: tuple, tangents: tuple) -> tuple:
         out = solution(*primals)
         x, status, _, _, state = out
         zeros = jax.tree.map(lambda v: zero_from_primal(v, symbolic_zeros=True), out)
-        theta, other_dynamic, _ = primals
+        theta, others, key = primals
         moved = [not isinstance(t, SymbolicZero) for t in tangents[0]]
         if differentiate == "none" or not any(moved):
             return out, zeros
@@ -274,17 +265,16 @@ def _solve_flat(static: tuple, dynamic: list) -> tuple:
         at = [v for v, m in zip(theta, moved, strict=True) if m]
         dot = [v for v, m in zip(tangents[0], moved, strict=True) if m]
         if differentiate == "one-step":
-            solver = join(other_static, other_dynamic)[1]
-            x_dot = jax.jvp(lambda p: solver.step(of(p), state, key=primals[2]).x, (at,), (dot,))[1]
+            solver = join(structure_of_others, others)[1]
+            x_dot = jax.jvp(lambda p: solver.step(of(p), state, key=key).x, (at,), (dot,))[1]
         else:
             x_dot = implicit.tangent(of, at, dot, x, status.converged, linear_solver)
         return out, (x_dot, *zeros[1:])
 
     solution.defjvp(rule, symbolic_zeros=True)
-    return solution(theta, other_dynamic, key)
+    return solution(theta, others, key)
 
 
-_ARRAYS = (jax.Array, np.ndarray, np.generic)
 _solve = jax.jit(_solve_flat, static_argnums=0)
 
 

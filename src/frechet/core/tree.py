@@ -1,5 +1,6 @@
 """Norms and tests over pytrees that several rooms need."""
 
+import functools
 from typing import Any
 
 import jax
@@ -9,17 +10,20 @@ from jaxtyping import Array, Bool, PyTree, Scalar
 
 def norm(x: PyTree[Array]) -> Scalar:
     r"""Euclidean norm $\|x\|_2$ over all leaves together, safe against overflow of the squares."""
-    leaves = [jnp.ravel(v) for v in jax.tree.leaves(x)]
-    if not leaves:
-        return jnp.zeros(())
-    largest = jnp.max(jnp.stack([jnp.max(jnp.abs(v), initial=0.0) for v in leaves]))
-    scale = jnp.where(jnp.isfinite(largest) & (largest > 0), largest, 1)
-    return scale * jnp.sqrt(sum(jnp.sum(jnp.square(v / scale)) for v in leaves))
+    top = largest(x)
+    scale = jnp.where(jnp.isfinite(top) & (top > 0), top, 1)
+    return scale * jnp.sqrt(sum(jnp.sum(jnp.square(v / scale)) for v in jax.tree.leaves(x)))
+
+
+def largest(x: PyTree[Array]) -> Scalar:
+    r"""The largest modulus $\|x\|_\infty$ over all entries of all leaves."""
+    tops = [jnp.max(jnp.abs(v), initial=0.0) for v in jax.tree.leaves(x)]
+    return functools.reduce(jnp.maximum, tops) if tops else jnp.zeros(())
 
 
 def vdot(a: PyTree[Array], b: PyTree[Array]) -> Scalar:
     r"""Inner product $\langle a, b\rangle$ over all leaves together."""
-    return sum(jax.tree.leaves(jax.tree.map(lambda u, v: jnp.sum(u * v), a, b)), jnp.zeros(()))
+    return sum(jax.tree.leaves(jax.tree.map(lambda u, v: jnp.sum(u * v), a, b)), 0.0)
 
 
 def axpy(c: Any, a: PyTree[Array], b: PyTree[Array]) -> PyTree[Array]:
