@@ -1,0 +1,473 @@
+"""The command line. Everything heavy is imported inside the commands, so that ``--help`` answers at once."""
+
+import sys
+from collections.abc import Iterable, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
+
+import typer
+
+from frechet.workbench.errors import UserError, nearest
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+DONE, FAILED, MISTAKE, INTERRUPTED = 0, 1, 2, 130
+
+# What comes with an extra, by the name it is imported by.
+_EXTRAS = {
+    "jinja2": "workbench",
+    "matplotlib": "workbench",
+    "plotly": "workbench",
+    "polars": "workbench",
+    "ray": "ray",
+    "skimage": "workbench",
+    "sklearn": "workbench",
+}
+
+app = typer.Typer(
+    help="Differentiable optimisation in JAX: compare solvers, look things up, verify claims.",
+    epilog="Exit codes: 0 done, 1 a claim, check or run failed, 2 a mistake in what was asked for.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Runs a command line and exits; a mistake or failure ends in one line, with ``--debug`` in a traceback.
+
+    Args:
+        arguments: what follows ``frechet``; None for this process's own.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in words
+    if debug:  # it may stand anywhere on the line
+        words = ["--debug", *(w for w in words if w != "--debug")]
+    try:
+        app(args=words, prog_name="frechet")
+    except Exception as error:
+        if debug:
+            raise
+        line, code = _explain(error)
+        typer.secho(f"Error: {line}", err=True, fg=typer.colors.RED)
+        sys.exit(code)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+    sys.exit(DONE)
+
+
+def _explain(error: Exception) -> tuple[str, int]:
+    """One line for a person, and the exit code."""
+    if isinstance(error, UserError):
+        return str(error), MISTAKE
+    package = (error.name or "").partition(".")[0] if isinstance(error, ModuleNotFoundError) else ""
+    if package in _EXTRAS:
+        return f'this needs {package}: pip install "frechet[{_EXTRAS[package]}]"', MISTAKE
+    said = " ".join(str(error).split())
+    return f"{type(error).__name__}: {said} (--debug shows where)", FAILED
+
+
+# ------------------------------------------------------------------ words that complete
+
+
+def _beginning(incomplete: str, names: Iterable[str]) -> list[str]:
+    return [name for name in names if name.startswith(incomplete)]
+
+
+def _problem_names(incomplete: str) -> list[str]:
+    from frechet.workbench import suite
+
+    return _beginning(incomplete, suite.names())
+
+
+def _solver_names(incomplete: str) -> list[str]:
+    from frechet.solvers.registry import all_presets
+
+    before, comma, last = incomplete.rpartition(",")
+    return [before + comma + name for name in _beginning(last, sorted(all_presets()))]
+
+
+def _system_names(incomplete: str) -> list[str]:
+    from frechet.workbench import catalogue
+
+    return _beginning(incomplete, catalogue.systems())
+
+
+def _all_names(incomplete: str) -> list[str]:
+    return _system_names(incomplete) + _problem_names(incomplete) + _solver_names(incomplete)
+
+
+# ------------------------------------------------------------------ the options that commands share
+
+Precision = Annotated[Literal["float32", "float64"], typer.Option(help="Floating point precision.")]
+
+
+def _tolerance(text: str) -> float | None:
+    """``--tol``: a number, or ``auto``."""
+    if text == "auto":
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        raise UserError(f"tol is {text!r}; it should be a positive number such as 1e-6, or auto") from None
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        import platform
+
+        import frechet
+
+        try:
+            jax = version("jax")
+        except PackageNotFoundError:
+            jax = "missing"
+        typer.echo(f"frechet {frechet.__version__} (jax {jax}, Python {platform.python_version()})")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit."),
+    ] = False,
+    debug: Annotated[  # read by main
+        bool, typer.Option("--debug", help="Show the traceback of an error; may stand anywhere on the line.")
+    ] = False,
+) -> None:
+    pass
+
+
+# ------------------------------------------------------------------ commands
+
+
+@app.command()
+def compare(
+    problems: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="PROBLEM",
+            help="Names from the suite, or file.py:function of your own, which returns (problem, x0).",
+            autocompletion=_problem_names,
+        ),
+    ],
+    solvers: Annotated[
+        str | None,
+        typer.Option(
+            help="Registered names, pkg:Solver or file.py:Solver, with commas; all that fit if left out.",
+            autocompletion=_solver_names,
+        ),
+    ] = None,
+    budget: Annotated[
+        str, typer.Option(help="What a run may spend: 10s, 1000steps, 500gradient, or several with commas.")
+    ] = "10s",
+    seeds: Annotated[int, typer.Option(help="Runs of every pair, with seeds 0, 1, ...")] = 3,
+    tol: Annotated[
+        str, typer.Option(help="The residual at which a run is done; auto for what the precision can reach.")
+    ] = "1e-6",
+    out: Annotated[Path, typer.Option(help="The folder for results; the same command resumes in it.")] = Path(
+        "frechet-compare"
+    ),
+    engine: Annotated[str, typer.Option(help="Where runs happen: local processes, or ray.")] = "local",
+    address: Annotated[
+        str | None,
+        typer.Option(
+            "--address", "--ray-address", help="Address of a running Ray cluster; a local one if left out."
+        ),
+    ] = None,
+    workers: Annotated[int | None, typer.Option(help="Runs at a time; one a core if left out.")] = None,
+    precision: Precision = "float64",
+) -> None:
+    """Run solvers side by side and write a report.
+
+    Every solver that fits is run on every problem from the same start, with the same budget and seeds.
+    Results are kept a file a run: stopped and started again, nothing is run twice.
+    """
+    from frechet.workbench.comparing import compare
+    from frechet.workbench.comparing.table import ranked
+
+    done = compare(
+        problems,
+        solvers,
+        budget=budget,
+        seeds=seeds,
+        tol=_tolerance(tol),
+        out=out,
+        engine=engine,
+        precision=precision,
+        workers=workers,
+        address=address,
+    )
+    console = _console()
+    console.print(ranked(done))
+    console.print(f"\n{done.sentence()}")
+    for record in done.failed:
+        spec = record.spec
+        console.print(
+            f"failed: {spec.problem} {spec.solver} seed {spec.seed}: {record.reason}",
+            style="red",
+            markup=False,
+        )
+    console.print(f"report: {done.page.resolve()}", soft_wrap=True, markup=False)
+    if done.interrupted:
+        console.print(f"stopped with {done.missing} runs to go; the same command goes on from here")
+        raise typer.Exit(INTERRUPTED)
+    raise typer.Exit(FAILED if done.failed else DONE)
+
+
+@app.command()
+def report(
+    folder: Annotated[Path, typer.Argument(help="The folder of an earlier comparison, finished or not.")],
+) -> None:
+    """Write the report of a comparison again; runs nothing."""
+    from frechet.workbench.comparing import report
+
+    _console().print(f"report: {report(folder).page.resolve()}", soft_wrap=True, markup=False)
+
+
+@app.command("list")
+def list_(
+    what: Annotated[
+        Literal["problems", "solvers", "systems"] | None, typer.Argument(help="Everything if left out.")
+    ] = None,
+) -> None:
+    """List problems, solvers and systems."""
+    console = _console()
+    if what in (None, "problems"):
+        from frechet.workbench import suite
+
+        table = _table("problem", "what it is", title="Problems")
+        for entry in suite.entries().values():
+            table.add_row(*_plain(entry.name, entry.title))
+        console.print(table)
+    if what in (None, "solvers"):
+        from frechet.solvers.registry import all_presets
+
+        table = _table("solver", "what it is", "takes", "needs", title="Solvers")
+        for name, solver in sorted(all_presets().items()):
+            needs = ", ".join(sorted(solver.needs))
+            table.add_row(*_plain(name, _first_line(solver), solver.accepts.__name__, needs))
+        console.print(table)
+    if what in (None, "systems"):
+        from frechet.workbench import catalogue
+
+        table = _table("system", "what it is", "paper", title="Systems")
+        for system in catalogue.systems().values():
+            table.add_row(*_plain(system.id, system.name, f"{system.paper} ({system.year})"))
+        console.print(table)
+
+
+@app.command()
+def show(
+    name: Annotated[str, typer.Argument(help="A problem, solver or system.", autocompletion=_all_names)],
+) -> None:
+    """Show the card of a problem, a solver or a system."""
+    from frechet.solvers.registry import all_presets
+    from frechet.workbench import catalogue, suite
+
+    kinds = [
+        (catalogue.systems(), _show_system),
+        (suite.entries(), _show_problem),
+        (all_presets(), _show_solver),
+    ]
+    shown = False
+    for known, card in kinds:
+        if name in known:
+            card(name, known[name])
+            shown = True
+    if not shown:
+        every = [n for known, _ in kinds for n in known]
+        raise UserError(f"no problem, solver or system is called {name!r}; {nearest(name, every)}")
+
+
+@app.command()
+def verify(
+    systems: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="SYSTEM", help="Systems; every one if left out.", autocompletion=_system_names
+        ),
+    ] = None,
+    fast: Annotated[bool, typer.Option("--fast", help="Leave out the claims that take minutes.")] = False,
+    precision: Precision = "float64",
+) -> None:
+    """Put the claims of published methods to the test."""
+    from frechet.workbench import catalogue, claims
+
+    console = _console()
+    known = [catalogue.system(name) for name in systems or catalogue.systems()]
+    verdicts: list[claims.Verdict] = []
+    for system in known:
+        table = _table("", "claim", "claimed", "measured", "time", title=f"{system.id}: {system.citation}")
+        parts = []
+        with console.status(system.id) as status:
+            found = claims.verify(system.id, slow=not fast, precision=precision)
+            for verdict in found:
+                verdicts.append(verdict)
+                evidence = verdict.evidence
+                sides = (evidence.claimed_text, evidence.measured_text) if evidence else ("", verdict.reason)
+                took = f"{verdict.seconds:.1f} s"
+                table.add_row(_mark(verdict.holds), _claim_text(verdict), *_plain(*sides, took))
+                if evidence and evidence.rows:
+                    parts.append((verdict.claim.statement, evidence.rows))
+                status.update(f"{system.id}: {len(table.rows)} done")
+        console.print(table)
+        for statement, rows in parts:
+            console.print(_rows(statement, rows))
+    holding = sum(v.holds for v in verdicts)
+    console.print(f"{holding} of {len(verdicts)} claims hold")
+    raise typer.Exit(DONE if holding == len(verdicts) else FAILED)
+
+
+@app.command()
+def check(
+    solvers: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="SOLVER",
+            help="pkg:Solver, file.py:Solver or a registered name.",
+            autocompletion=_solver_names,
+        ),
+    ],
+) -> None:
+    """Run the conformance checks on anybody's solver."""
+    from frechet.workbench.checking import check_solver
+    from frechet.workbench.comparing.loading import load_solvers
+
+    console = _console()
+    results = []
+    for name, (_, solver) in load_solvers(list(solvers)).items():
+        table = _table("", "check", "time", "", title=f"{name} ({type(solver).__module__})")
+        with console.status(name):
+            found = check_solver(solver)
+        for result in found:
+            table.add_row(_mark(result.ok), *_plain(result.name, f"{result.seconds:.1f} s", result.detail))
+        results += found
+        console.print(table)
+    passed = sum(r.ok for r in results)
+    console.print(f"{passed} of {len(results)} checks passed")
+    raise typer.Exit(DONE if passed == len(results) else FAILED)
+
+
+# ------------------------------------------------------------------ cards and tables
+
+
+def _console() -> "Console":
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    # A pipe or a file has no width to keep to.
+    return console if console.is_terminal else Console(highlight=False, width=200)
+
+
+def _table(*columns: str, title: str) -> Any:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, title=Text(title, "bold"), title_justify="left")
+    for column in columns:
+        table.add_column(column, justify="right" if column == "time" else "left", header_style="dim")
+    return table
+
+
+def _plain(*cells: str) -> list[Any]:
+    """Cells that are not read as markup."""
+    from rich.text import Text
+
+    return [Text(cell) for cell in cells]
+
+
+def _mark(good: bool) -> str:
+    return "[green]✓[/]" if good else "[red]✗[/]"
+
+
+def _claim_text(verdict: Any) -> Any:
+    from rich.text import Text
+
+    text = Text(verdict.claim.statement)
+    if verdict.evidence and verdict.evidence.note:
+        text.append(f"\n{verdict.evidence.note}", "dim")
+    return text
+
+
+def _rows(title: str, rows: Sequence[Any]) -> Any:
+    from frechet.workbench.claims.evidence import show
+
+    table = _table(*rows[0], title=title)
+    for row in rows:
+        table.add_row(*_plain(*(show(row.get(column, "")) for column in rows[0])))
+    return table
+
+
+def _first_line(described: Any) -> str:
+    import inspect
+
+    return (inspect.getdoc(type(described)) or "").splitlines()[0]
+
+
+def _card(title: str, facts: dict[str, Any]) -> None:
+    """Prints a title and a label a line; empty facts are left out."""
+    from rich.table import Table
+    from rich.text import Text
+
+    grid = Table.grid(padding=(0, 2))
+    for label, fact in facts.items():
+        if fact:
+            grid.add_row(Text(label, "dim"), Text(fact if isinstance(fact, str) else "\n".join(fact)))
+    console = _console()
+    console.print(Text(title, "bold"))
+    console.print(grid)
+
+
+def _show_system(name: str, system: Any) -> None:
+    from frechet.workbench.claims import claims
+
+    facts = {
+        "paper": f"{system.citation}\n{system.address}",
+        "what it does": system.summary,
+        "assumes": system.assumptions,
+        "code": system.implements,
+        "claims": [c.statement for c in claims(name)],
+        "to cite": system.cite(),
+    }
+    _card(f"{name}: {system.name}", facts)
+
+
+def _show_problem(name: str, entry: Any) -> None:
+    import inspect
+
+    import jax
+
+    from frechet.solvers.registry import all_presets
+    from frechet.workbench import suite
+
+    with jax.enable_x64(True):
+        case = suite.load(name)
+        fitting = [n for n, solver in sorted(all_presets().items()) if solver.fits(case.problem) is None]
+    facts = {
+        "what it is": inspect.getdoc(entry.make),
+        "data": case.source,
+        "kind": case.problem.kind,
+        "variables": str(sum(leaf.size for leaf in jax.tree.leaves(case.x0))),
+        "offers": ", ".join(case.problem.offers()),
+        "optimum": "" if case.optimum is None else f"{float(case.optimum):.12g}",
+        "solvers": ", ".join(fitting),
+        "to run": f"frechet compare {name}",
+    }
+    _card(f"{name}: {case.title}", facts)
+
+
+def _show_solver(name: str, solver: Any) -> None:
+    import dataclasses
+    import inspect
+
+    facts = {
+        "what it is": inspect.cleandoc(type(solver).__doc__ or ""),
+        "takes": f"{solver.accepts.__name__} that offers {', '.join(sorted(solver.needs)) or 'anything'}",
+        "settings": [f"{f.name} = {getattr(solver, f.name)}" for f in dataclasses.fields(solver)],
+        "code": f"{type(solver).__module__}.{type(solver).__qualname__}",
+    }
+    _card(f"{name} (solver)", facts)
