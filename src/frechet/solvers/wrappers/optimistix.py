@@ -102,13 +102,13 @@ _KINDS = {
         LeastSquares,
         frozenset({"residual", "smooth"}),
         4,
-        lambda problem, y: _vector(LeastSquares.residual, problem, y),
+        lambda problem, y: _vector(lambda p, y: p.residual(y), problem, y),
     ),
     optx.AbstractRootFinder: _Kind(
-        Root, frozenset(), 1, lambda problem, y: _vector(type(problem).optimality, problem, y)
+        Root, frozenset(), 1, lambda problem, y: _vector(lambda p, y: p.optimality(y), problem, y)
     ),
     optx.AbstractFixedPointSolver: _Kind(
-        FixedPoint, frozenset(), 10, lambda problem, y: _vector(type(problem).apply, problem, y)
+        FixedPoint, frozenset(), 10, lambda problem, y: _vector(lambda p, y: p.apply(y), problem, y)
     ),
 }
 
@@ -127,7 +127,6 @@ class Optimistix(Solver):
     Args:
         solver: an `optimistix.AbstractMinimiser`, `AbstractLeastSquaresSolver`, `AbstractRootFinder` or
             `AbstractFixedPointSolver`.
-        options: what Optimistix calls ``options``; static.
 
     Raises:
         TypeError: the solver is none of these.
@@ -145,21 +144,25 @@ class Optimistix(Solver):
         [0.4099999964237213, 0.4099999964237213]
     """
 
-    solver: optx.AbstractMinimiser | optx.AbstractLeastSquaresSolver | Any
-    options: tuple[tuple[str, Any], ...] = eqx.field(
-        default=(), static=True, converter=lambda o: tuple(dict(o).items())
-    )
+    numbers: PyTree[Any]
+    structure: Any = eqx.field(static=True)
 
-    def __check_init__(self):
-        if not isinstance(self.solver, tuple(_KINDS)):
+    def __init__(self, solver: Any):
+        if not isinstance(solver, tuple(_KINDS)):
             raise TypeError(
                 "solver must be an Optimistix minimiser, least-squares solver, root finder or fixed-point "
-                f"solver, got {self.solver!r}"
+                f"solver, got {solver!r}"
             )
+        self.numbers, self.structure = eqx.partition(solver, eqx.is_inexact_array_like)
+
+    @property
+    def solver(self) -> Any:
+        """The Optimistix solver; its numbers may change without recompilation."""
+        return eqx.combine(self.numbers, self.structure)
 
     @property
     def _kind(self) -> _Kind:
-        return next(kind for base, kind in _KINDS.items() if isinstance(self.solver, base))
+        return next(kind for base, kind in _KINDS.items() if isinstance(self.structure, base))
 
     @property
     def accepts(self) -> type[Problem]:  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -183,11 +186,11 @@ class Optimistix(Solver):
         def fn(y: PyTree[Array], args: None) -> tuple:
             return self._kind.function(problem, y), None
 
-        common = (None, dict(self.options))
+        solver = self.solver
 
         def init(y: PyTree[Array]) -> PyTree[Array]:
             form = jax.eval_shape(lambda: fn(y, None)[0])
-            state = self.solver.init(fn, y, *common, form, None, frozenset())
+            state = solver.init(fn, y, None, {}, form, None, frozenset())
             arrays, rest = eqx.partition(state, eqx.is_array)
             static[:] = [jax.tree.structure(arrays), rest]
             return jax.tree.leaves(arrays)
@@ -195,7 +198,7 @@ class Optimistix(Solver):
         def step(y: PyTree[Array], inner: list[Array]) -> tuple:
             treedef, rest = static
             state = eqx.combine(jax.tree.unflatten(treedef, inner), rest)
-            y, state, _ = self.solver.step(fn, y, *common, state, frozenset())
+            y, state, _ = solver.step(fn, y, None, {}, state, frozenset())
             return y, jax.tree.leaves(eqx.filter(state, eqx.is_array))
 
         return init, step, static
