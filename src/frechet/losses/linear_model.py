@@ -45,9 +45,13 @@ class LinearModel(eqx.Module):
     sample_weight: Float[Array, " n"] | None = eqx.field(default=None, kw_only=True, converter=_array)
     # entries that the fullest row of a sparse X can hold: what makes sampling one of fixed shape
     row_entries: int = eqx.field(static=True, init=False)
+    # of a sparse X with known indices: its entries' order by column and where each column starts in it
+    by_column: tuple[Int[Array, " nse"], Int[Array, " p+1"]] | None = eqx.field(init=False)
+    column_entries: int = eqx.field(static=True, init=False)
 
     def __init__(self, X: Any, y: Any, *, sample_weight: Any = None):
         self.X, self.row_entries = _design(X)
+        self.by_column, self.column_entries = _by_column(self.X)
         n = self.X.shape[0]
         y = _array(y)
         if y.ndim == 0 or y.shape[0] != n:
@@ -124,10 +128,10 @@ class LinearModel(eqx.Module):
         X = _rows(self.X, indices, self.row_entries) if isinstance(self.X, BCOO) else self.X[indices]
         weight = None if self.sample_weight is None else self.sample_weight[indices]
         return eqx.tree_at(
-            lambda model: (model.X, model.y, model.sample_weight),
+            lambda model: (model.X, model.y, model.sample_weight, model.by_column),
             self,
-            (X, self.y[indices], weight),
-            is_leaf=lambda node: node is None or isinstance(node, BCOO),
+            (X, self.y[indices], weight, None),
+            is_leaf=lambda node: node is None or isinstance(node, BCOO | tuple),
         )
 
     def lipschitz(self) -> Scalar:
@@ -208,6 +212,16 @@ def _design(X: Any) -> tuple[Array | BCOO, int]:
         # padding entries carry the row number n
         return X, int(np.bincount(rows, minlength=1)[: X.shape[0]].max(initial=1))
     return X, min(X.nse, X.shape[1])
+
+
+def _by_column(X: Array | BCOO) -> tuple[tuple[Array, Array] | None, int]:
+    """The order of the entries by column, the columns' starts in it and the entries of the fullest column."""
+    if not (isinstance(X, BCOO) and is_concrete(X.indices)):
+        return None, 0
+    column = np.asarray(X.indices[:, 1])
+    counts = np.bincount(column, minlength=X.shape[1])[: X.shape[1]]
+    order, starts = np.argsort(column, kind="stable"), np.concatenate([[0], np.cumsum(counts)])
+    return (jnp.asarray(order, jnp.int32), jnp.asarray(starts, jnp.int32)), int(counts.max(initial=1))
 
 
 def _rows(X: BCOO, indices: Array, width: int) -> BCOO:

@@ -6,15 +6,14 @@ from frechet.workbench.data.frozen import loaded_once
 
 
 @loaded_once
-def monthly_returns() -> tuple[np.ndarray, np.ndarray]:
-    """Monthly returns of seven technology shares and of the S&P 500, from 2004 to 2022.
+def monthly_returns() -> np.ndarray:
+    """Monthly returns of seven technology shares from 2004 to 2022.
 
     Only months in which every price is known count. The shares are IBM, Apple, Microsoft, Xerox, Amazon,
     Alphabet and Adobe.
 
     Returns:
-        shares: shape (months, 7), relative change from one month to the next, in percent.
-        index: shape (months,), the same of the S&P 500.
+        returns: shape (months, 7), relative change of the price from one month to the next, in percent.
 
     Source: "Stocks.csv" as bundled with Matplotlib (Yahoo Finance).
     """
@@ -22,9 +21,8 @@ def monthly_returns() -> tuple[np.ndarray, np.ndarray]:
 
     path = str(cbook.get_sample_data("Stocks.csv", asfileobj=False))
     table = np.genfromtxt(path, delimiter=",", names=True, skip_header=1, deletechars="")
-    names = ["IBM", "AAPL", "MSFT", "XRX", "AMZN", "GOOGL", "ADBE", "^GSPC"]
+    names = ["IBM", "AAPL", "MSFT", "XRX", "AMZN", "GOOGL", "ADBE"]
     prices = np.stack([table[name] for name in names], axis=1)
     prices = prices[np.isfinite(prices).all(axis=1)]
     prices = prices[:-1]  # the last quote is of the same month as the one before
-    returns = 100 * (prices[1:] / prices[:-1] - 1)
-    return returns[:, :-1].copy(), returns[:, -1].copy()
+    return 100 * (prices[1:] / prices[:-1] - 1)

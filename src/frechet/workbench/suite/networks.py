@@ -36,4 +36,5 @@ def mlp() -> Case:
         return {"weight": jnp.asarray(weight), "bias": jnp.zeros(outputs)}
 
     x0 = {"hidden": layer(64, 16), "output": layer(16, 10)}
-    return Case(FiniteSum(loss, (jnp.asarray(X), jnp.asarray(y))), x0, optimum=None)
+    # optimum: the best of 36 runs of SciPy's L-BFGS from perturbed starts, polished to a gradient of 1e-8
+    return Case(FiniteSum(loss, (jnp.asarray(X), jnp.asarray(y))), x0, optimum=0.13536468617767114)

@@ -1,0 +1,180 @@
+"""Each stored optimum is the objective at the solution of a peer that shares no code with Frechet."""
+
+import itertools
+from typing import Any, cast
+
+import jax
+import jax.flatten_util
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.optimize
+from sklearn import linear_model
+
+from frechet.workbench import data, suite
+
+
+def l1_logistic():
+    """scikit-learn's liblinear: coordinate descent with Newton models, C the inverse of the sum's weight."""
+    X, y = data.breast_cancer()
+    peer = linear_model.LogisticRegression(
+        l1_ratio=1.0,
+        C=1 / (0.01 * len(y)),
+        fit_intercept=False,
+        solver="liblinear",
+        tol=1e-14,
+        max_iter=10_000,
+    )
+    return peer.fit(X, y).coef_[0]
+
+
+def l2_logistic():
+    """scikit-learn's Newton method."""
+    X, y = data.breast_cancer()
+    peer = linear_model.LogisticRegression(
+        C=1 / (0.01 * len(y)), fit_intercept=False, solver="newton-cholesky", tol=1e-12
+    )
+    return peer.fit(X, y).coef_[0]
+
+
+def multinomial():
+    """scikit-learn's Newton method."""
+    X, y = data.digits()
+    peer = linear_model.LogisticRegression(
+        C=1 / (1e-3 * len(y)), fit_intercept=False, solver="newton-cg", tol=1e-10, max_iter=1000
+    )
+    return peer.fit(X, y).coef_.T
+
+
+def lasso():
+    """scikit-learn's coordinate descent, to a duality gap of 1e-15."""
+    X, y = data.diabetes()
+    return linear_model.Lasso(alpha=0.05, fit_intercept=False, tol=1e-15, max_iter=100_000).fit(X, y).coef_
+
+
+def elastic_net():
+    """scikit-learn's coordinate descent; alpha times l1_ratio is the l1 weight."""
+    X, y = data.diabetes()
+    peer = linear_model.ElasticNet(alpha=0.1, l1_ratio=0.5, fit_intercept=False, tol=1e-15, max_iter=100_000)
+    return peer.fit(X, y).coef_
+
+
+def robust_regression():
+    """The quadratic piece that holds the solution: rows inside by squares, rows outside by their sign."""
+    X, y = data.diabetes()
+    w = np.linalg.lstsq(X, y)[0]
+    while True:
+        r = X @ w - y
+        inside = np.abs(r) <= 0.5
+        pull = 0.5 * X[~inside].T @ np.sign(r[~inside])
+        new = np.linalg.solve(X[inside].T @ X[inside], X[inside].T @ y[inside] - pull)
+        if np.array_equal(inside, np.abs(X @ new - y) <= 0.5):
+            return new
+        w = new
+
+
+def nnls():
+    """SciPy's active set method."""
+    X, _ = data.digits()
+    y = X[:, 36]
+    X = np.delete(X, 36, axis=1)
+    X = X[:, X.max(axis=0) > X.min(axis=0)]
+    return scipy.optimize.nnls(X / np.sqrt(np.mean(X**2, axis=0)), y)[0]
+
+
+def group_lasso():
+    """scikit-learn's multi-task lasso."""
+    X, digit = data.digits()
+    Y = np.eye(10)[digit]
+    peer = linear_model.MultiTaskLasso(alpha=0.05, fit_intercept=False, tol=1e-14, max_iter=100_000)
+    return peer.fit(data.standardised(X), Y - Y.mean(axis=0)).coef_.T
+
+
+def portfolio():
+    """Every choice of shares held, by its normal equations; the best without a negative weight."""
+    returns = data.monthly_returns()
+    covariance = np.cov(returns.T, bias=True)
+    best = (np.inf, np.zeros(0))
+    for size in range(1, 8):
+        for held in map(list, itertools.combinations(range(7), size)):
+            direction = np.linalg.solve(covariance[np.ix_(held, held)], np.ones(size))
+            w = np.zeros(7)
+            w[held] = direction / direction.sum()
+            if (w >= 0).all():
+                best = min(best, (w @ covariance @ w, w), key=lambda pair: pair[0])
+    return best[1]
+
+
+def tv_denoising():
+    """Jumps as a lasso on steps, by scikit-learn's least angle regression, which follows the path exactly."""
+    row = data.camera_row()
+    noisy = row + 0.1 * np.random.default_rng(0).normal(size=row.shape)
+    n = len(row)
+    steps = np.tril(np.ones((n, n)))[:, 1:]
+    peer = linear_model.LassoLars(alpha=0.2 / n, fit_intercept=True, max_iter=5000)
+    return peer.fit(steps, noisy).predict(steps)
+
+
+def curve(name, x0):
+    """SciPy's MINPACK Levenberg-Marquardt."""
+    problem: Any = suite.load(name).problem
+    residual, jacobian = jax.jit(problem.residual), cast(Any, jax.jit(jax.jacobian(problem.residual)))
+    tolerances = dict.fromkeys(("xtol", "ftol", "gtol"), 1e-15)
+    return scipy.optimize.least_squares(residual, x0, jacobian, method="lm", **tolerances).x
+
+
+PEERS = {
+    "curve-misra1a": lambda: curve("curve-misra1a", [0.5, 5.0]),
+    "curve-thurber": lambda: curve("curve-thurber", np.ones(7)),
+    "elastic-net": elastic_net,
+    "group-lasso": group_lasso,
+    "l1-logistic": l1_logistic,
+    "l2-logistic": l2_logistic,
+    "lasso": lasso,
+    "multinomial": multinomial,
+    "nnls": nnls,
+    "portfolio": portfolio,
+    "robust-regression": robust_regression,
+    "tv-denoising": tv_denoising,
+}
+
+
+@pytest.mark.parametrize("name", PEERS)
+def test_optimum_is_the_objective_at_the_peers_solution(name):
+    with jax.enable_x64(True):
+        case = suite.load(name)
+        assert case.optimum is not None
+        x = jnp.asarray(PEERS[name]())
+        # the peers stop at errors below 1e-10 in x, which a flat bottom squares: rounding is what is left
+        np.testing.assert_allclose(case.problem.objective(x), case.optimum, rtol=1e-12)
+        at_start, at_end = (jnp.linalg.norm(case.problem.optimality(v)) for v in (case.x0, x))
+        assert at_end <= 1e-9 * at_start
+
+
+@pytest.mark.parametrize(
+    "name, certified", [("curve-misra1a", 1.2455138894e-01), ("curve-thurber", 5.6427082397e03)]
+)
+def test_curve_optima_are_certified(name, certified):
+    # eleven digits are certified
+    np.testing.assert_allclose(2 * (suite.load(name).optimum or 0), certified, rtol=1e-10)
+
+
+def test_mlp_optimum_is_below_what_a_run_reaches_and_near_it():
+    """Local minima of SciPy's L-BFGS lie within 1% of one another; which one a run ends in is chance."""
+    with jax.enable_x64(True):
+        case = suite.load("mlp")
+        x0, unravel = jax.flatten_util.ravel_pytree(case.x0)
+        objective = jax.jit(jax.value_and_grad(lambda x: case.problem.objective(unravel(x))))
+        found = scipy.optimize.minimize(
+            objective,
+            x0,
+            jac=True,
+            method="L-BFGS-B",
+            options={"maxiter": 5000, "maxfun": 10_000, "ftol": 1e-12},
+        )
+    assert case.optimum is not None
+    assert case.optimum <= found.fun <= 1.02 * case.optimum
+
+
+def test_every_problem_of_the_suite_has_its_optimum_checked():
+    assert {*PEERS, "mlp"} == set(suite.names())
