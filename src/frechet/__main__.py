@@ -8,7 +8,7 @@ def main() -> None:
     try:
         from frechet.workbench.cli import main
     except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in ("typer", "rich"):
+        if error.name != "typer":
             raise
         print('Error: the command line needs more: pip install "frechet[workbench]"', file=sys.stderr)
         sys.exit(2)
