@@ -2,29 +2,36 @@
 
 import equinox as eqx
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Int
 
+ORACLES = {
+    "value": "evaluations of the smooth part (or residual) alone",
+    "gradient": "gradients of the smooth part",
+    "hvp": "Hessian-vector (or Jacobian-vector) products",
+    "prox": "proximal maps and projections of the nonsmooth part",
+    "linear_min": "linear minimisations over a set",
+    "coordinate": "updates of one coordinate (partial gradient and one-dimensional prox)",
+    "factorisation": "matrix factorisations",
+    "sample": "gradients of one term of a finite sum",
+    "message": "bits sent between nodes",
+}
+_PLACE = {name: i for i, name in enumerate(ORACLES)}
 
-def _zero() -> Array:
-    return jnp.zeros((), int)
+
+def _none() -> Array:
+    return jnp.zeros(len(ORACLES), int)
 
 
 class Calls(eqx.Module):
-    """Oracle counts so far; part of every solver's state.
+    """Oracle counts so far; part of every solver's state. ``calls.gradient`` and so on read them.
 
     A method's complexity is a statement about these numbers, so they are exact: a trial that a line
     search rejects is counted like one it accepts.
 
     Attributes:
-        value: evaluations of the smooth part (or residual) alone.
-        gradient: gradients of the smooth part.
-        hvp: Hessian-vector (or Jacobian-vector) products.
-        prox: proximal maps and projections of the nonsmooth part.
-        linear_min: linear minimisations over a set.
-        coordinate: updates of one coordinate or block (partial gradient and one-dimensional prox).
-        factorisation: matrix factorisations.
-        sample: gradients of one term of a finite sum.
-        message: bits sent between nodes.
+        counts: one count an oracle of `ORACLES`, in its order; one array, because a counter of its own each
+            would cost a solver's inner loop a kernel each.
 
     Example:
         >>> calls = Calls().add(value=1, gradient=1)
@@ -32,25 +39,28 @@ class Calls(eqx.Module):
         3
     """
 
-    value: Int[Array, ""] = eqx.field(default_factory=_zero)
-    gradient: Int[Array, ""] = eqx.field(default_factory=_zero)
-    hvp: Int[Array, ""] = eqx.field(default_factory=_zero)
-    prox: Int[Array, ""] = eqx.field(default_factory=_zero)
-    linear_min: Int[Array, ""] = eqx.field(default_factory=_zero)
-    coordinate: Int[Array, ""] = eqx.field(default_factory=_zero)
-    factorisation: Int[Array, ""] = eqx.field(default_factory=_zero)
-    sample: Int[Array, ""] = eqx.field(default_factory=_zero)
-    message: Int[Array, ""] = eqx.field(default_factory=_zero)
+    counts: Int[Array, "*batch oracles"] = eqx.field(default_factory=_none)
 
     def add(self, **counts) -> "Calls":
         """A copy with each named count increased by an integer (a Python one or a traced scalar)."""
-        unknown = counts.keys() - set(self.__dataclass_fields__)
+        unknown = counts.keys() - ORACLES.keys()
         if unknown:
-            raise ValueError(f"unknown oracle {sorted(unknown)}; known are {list(self.__dataclass_fields__)}")
-        return Calls(
-            **{k: (getattr(self, k) + counts.get(k, 0)).astype(int) for k in self.__dataclass_fields__}
-        )
+            raise ValueError(f"unknown oracle {sorted(unknown)}; known are {', '.join(ORACLES)}")
+        fixed = np.zeros(len(ORACLES), int)
+        total = self.counts
+        for name, count in counts.items():
+            if isinstance(count, int | np.integer):
+                fixed[_PLACE[name]] += count
+            else:
+                unit = np.eye(len(ORACLES), dtype=int)[_PLACE[name]]
+                total = total + unit * jnp.asarray(count, self.counts.dtype)
+        return Calls((total + fixed).astype(self.counts.dtype))
 
-    def asdict(self) -> dict:
+    def asdict(self) -> dict[str, Array]:
         """The counts by name."""
-        return {k: getattr(self, k) for k in self.__dataclass_fields__}
+        return {name: self.counts[..., i] for name, i in _PLACE.items()}
+
+    def __getattr__(self, name: str) -> Array:
+        if name in _PLACE:
+            return self.counts[..., _PLACE[name]]
+        raise AttributeError(f"Calls has no oracle {name!r}; known are {', '.join(ORACLES)}")

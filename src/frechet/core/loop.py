@@ -131,12 +131,10 @@ def conclude(problem: Problem, x0: PyTree[Array], progress: Progress, verdict: V
     code = jnp.where(undefined, Ending.NONFINITE, verdict.code).astype(jnp.int32)
 
     def seek() -> Array:
-        data = problem.finite_data()
-        bad_data = ~tree.all_finite(data) | tree.any_nan(problem)
         origin = jnp.where(jnp.isfinite(verdict.residual), Origin.STEP, Origin.OPTIMALITY)
         origin = jnp.where(undefined, Origin.VALUE, origin)
         origin = jnp.where(tree.all_finite(x0), origin, Origin.START)
-        return jnp.where(bad_data, Origin.DATA, origin).astype(jnp.int32)
+        return jnp.where(problem.sound(), origin, Origin.DATA).astype(jnp.int32)
 
     nowhere = lambda: jnp.asarray(Origin.NOWHERE, jnp.int32)  # noqa: E731
     return Status(code, jax.lax.cond(code == Ending.NONFINITE, seek, nowhere))

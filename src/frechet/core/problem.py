@@ -1,9 +1,11 @@
 """The protocol of a problem: it knows what it means to be solved."""
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import equinox as eqx
-from jaxtyping import Array, PyTree, Scalar
+from jaxtyping import Array, Bool, PyTree, Scalar
+
+from frechet.core import tree
 
 
 class Problem(eqx.Module):
@@ -36,9 +38,9 @@ class Problem(eqx.Module):
         """This problem with plain callables made into pytrees (see `frechet.core.lift`)."""
         return self
 
-    def finite_data(self) -> PyTree[Any]:
-        """The part of the problem whose arrays have to be finite (bounds, say, may be infinite)."""
-        return self
+    def sound(self) -> Bool[Array, ""]:
+        """Whether its data are numbers: no NaN, and no infinity where none makes sense."""
+        return tree.all_finite(self)
 
     def measures(self, x: PyTree[Array]) -> dict[str, Scalar]:
         """Further numbers worth watching, by name; traces and comparisons show them."""

@@ -18,13 +18,13 @@ from jaxtyping import Array, PRNGKeyArray, PyTree, Scalar
 
 from frechet.core import checkpoint as store
 from frechet.core import loop
-from frechet.core.calls import Calls
+from frechet.core.calls import ORACLES
 from frechet.core.problem import Problem
 from frechet.core.solve import Solution, Stats, clock, default_tol, join, prepare, split
 from frechet.core.solver import Solver
 from frechet.core.status import Ending
 
-CALLS = tuple(f.name for f in dataclasses.fields(Calls))
+CALLS = tuple(ORACLES)
 
 
 @dataclasses.dataclass(frozen=True)

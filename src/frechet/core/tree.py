@@ -1,18 +1,18 @@
 """Norms and tests over pytrees that several rooms need."""
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, PyTree, Scalar
 
 
 def norm(x: PyTree[Array]) -> Scalar:
-    r"""Euclidean norm $\|x\|_2$ over all leaves together, safe against overflow of the squares."""
-    top = largest(x)
-    scale = jnp.where(jnp.isfinite(top) & (top > 0), top, 1)
-    return scale * jnp.sqrt(sum(jnp.sum(jnp.square(v / scale)) for v in jax.tree.leaves(x)))
+    r"""Euclidean norm $\|x\|_2$ over all leaves together; real for complex leaves."""
+    return jnp.sqrt(sum((jnp.sum(jnp.abs(v) ** 2) for v in jax.tree.leaves(x)), 0.0))
 
 
 def largest(x: PyTree[Array]) -> Scalar:
@@ -43,11 +43,15 @@ def where(condition: Bool[Array, ""], a: PyTree[Array], b: PyTree[Array]) -> PyT
 
 def all_finite(x: PyTree[Any]) -> Bool[Array, ""]:
     """Whether every inexact entry is finite."""
-    leaves = [v for v in jax.tree.leaves(x) if jnp.issubdtype(jnp.result_type(v), jnp.inexact)]
-    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(v)) for v in leaves])) if leaves else jnp.asarray(True)
+    return _every(lambda v: jnp.isfinite(v), x)
 
 
-def any_nan(x: PyTree[Any]) -> Bool[Array, ""]:
-    """Whether any inexact entry is NaN; infinities are allowed."""
-    leaves = [v for v in jax.tree.leaves(x) if jnp.issubdtype(jnp.result_type(v), jnp.inexact)]
-    return jnp.any(jnp.stack([jnp.any(jnp.isnan(v)) for v in leaves])) if leaves else jnp.asarray(False)
+def no_nan(x: PyTree[Any]) -> Bool[Array, ""]:
+    """Whether no inexact entry is NaN; infinities are allowed."""
+    return _every(lambda v: ~jnp.isnan(v), x)
+
+
+def _every(holds: Callable[[Array], Array], x: PyTree[Any]) -> Bool[Array, ""]:
+    arrays = [v for v in jax.tree.leaves(x) if isinstance(v, jax.Array | np.ndarray | np.generic | float)]
+    leaves = [v for v in arrays if jnp.issubdtype(jnp.result_type(v), jnp.inexact)]
+    return functools.reduce(jnp.logical_and, [jnp.all(holds(v)) for v in leaves], jnp.asarray(True))

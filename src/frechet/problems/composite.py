@@ -6,11 +6,11 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Int, PyTree, Scalar
+from jaxtyping import Array, Bool, Int, PyTree, Scalar
 
 from frechet.convex.function import Function
 from frechet.convex.zero import Zero
-from frechet.core import lift
+from frechet.core import lift, tree
 from frechet.core.problem import Problem
 
 
@@ -107,8 +107,8 @@ class Composite(Problem):
         f = lift.lift(self.f, x, what="objective")
         return self if f is self.f else lift.replaced(self, f=f)
 
-    def finite_data(self) -> PyTree[Any]:
-        return self.f
+    def sound(self) -> Bool[Array, ""]:
+        return tree.all_finite(self.f) & tree.no_nan(self.g)  # bounds and weights may be infinite
 
     def default_solver(self) -> str:
         if self.g.smooth:

@@ -163,11 +163,11 @@ def parse_budget(budget: Any) -> dict[str, float]:
         >>> parse_budget("2min, 500 steps")
         {'seconds': 120.0, 'steps': 500}
     """
-    from frechet.core.calls import Calls
+    from frechet.core.calls import ORACLES
 
     if isinstance(budget, int | float) and not isinstance(budget, bool):
         budget = f"{budget!r}s"
-    oracles = [f.name for f in fields(Calls)]
+    oracles = list(ORACLES)
     parsed: dict[str, float] = {}
     for part in str(budget).split(","):
         match = re.fullmatch(r"\s*([0-9.]+(?:e[+-]?[0-9]+)?)\s*([a-zA-Z_ ]+?)\s*", part)
@@ -311,7 +311,7 @@ def _examine(loaded: Any) -> tuple[ProblemCard, float | None]:
 
     try:
         key = fingerprint.of_problem(loaded.problem, loaded.x0)
-        start = np.asarray(jax.jit(loaded.problem.objective)(loaded.x0))
+        start = np.asarray(loaded.problem.objective(loaded.x0))
     except Exception as error:
         raise UserError(
             f"{loaded.name}: the problem cannot be evaluated at x0: {last_line(error)}"
