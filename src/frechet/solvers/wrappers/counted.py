@@ -1,5 +1,7 @@
 """Counting the oracles in somebody else's program: by reading the program, not by trusting its author."""
 
+import functools
+import operator
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -21,7 +23,7 @@ def oracle(fn: Callable, **counts: int) -> Callable:
     return jax.jit(marked)
 
 
-def run_counted(program: Callable, *args: Any) -> tuple[Any, dict[str, int]]:
+def run_counted(program: Callable, *args: Any) -> tuple[Any, dict[str, int], dict[str, int]]:
     """Runs ``program(*args)``, traced once, and counts the oracles and factorisations in it.
 
     Of a conditional the dearer branch is counted, of a scan every turn.
@@ -31,46 +33,43 @@ def run_counted(program: Callable, *args: Any) -> tuple[Any, dict[str, int]]:
         *args: its arguments.
 
     Returns:
-        Its result, and the counts by name, as `Calls.add` takes them.
-
-    Raises:
-        TypeError: an oracle is called in a loop whose number of turns depends on data.
+        Its result; the counts by name, as `Calls.add` takes them; and what a turn of the loops in it that
+        depend on data costs in addition.
 
     Example:
         >>> import jax.numpy as jnp
         >>> f = oracle(lambda x: x**2, value=1)
-        >>> y, counts = run_counted(lambda x: f(x) + f(f(x)), jnp.asarray(2.0))
-        >>> float(y), counts
-        (20.0, {'value': 3})
+        >>> y, counts, per_turn = run_counted(lambda x: f(x) + f(f(x)), jnp.asarray(2.0))
+        >>> float(y), counts, per_turn
+        (20.0, {'value': 3}, {})
     """
     closed, shape = jax.make_jaxpr(program, return_shape=True)(*args)
     out = jex.jaxpr_as_fun(closed)(*jax.tree.leaves(args))
-    return jax.tree.unflatten(jax.tree.structure(shape), out), dict(_count(closed.jaxpr))
+    counts, per_turn = _count(closed.jaxpr)
+    return jax.tree.unflatten(jax.tree.structure(shape), out), dict(counts), dict(per_turn)
 
 
-def _count(jaxpr: jex.Jaxpr) -> Counter:
-    total: Counter = Counter()
+def _count(jaxpr: jex.Jaxpr) -> tuple[Counter, Counter]:
+    """Counts outside of loops that depend on data, and inside of them."""
+    once, looped = Counter(), Counter()
     for e in jaxpr.eqns:
         name = e.params.get("name")
         if isinstance(name, str) and name.startswith(_PREFIX):
             pairs = (p.split("=") for p in name.removeprefix(_PREFIX).split(", "))
-            total.update({k: int(n) for k, n in pairs})
-            continue
-        total[_KEY] += e.primitive.name in _FACTORISATIONS
-        inner = [_count(j) for p in e.params.values() for j in _programs(p)]
-        if e.primitive is jax.lax.cond_p:
-            for k in set().union(*inner):
-                total[k] += max(c[k] for c in inner)
-        elif e.primitive is jax.lax.while_p and any(set(c) - {_KEY} for c in inner):
-            raise TypeError("the wrapped solver calls the function in a loop, so its calls cannot be counted")
+            once.update({k: int(n) for k, n in pairs})
+        elif e.primitive.name in _FACTORISATIONS:
+            once["factorisation"] += 1
         else:
+            inner = [_count(j) for p in e.params.values() for j in _programs(p)]
+            merge = operator.or_ if e.primitive is jax.lax.cond_p else operator.add
+            here = functools.reduce(merge, (i[0] for i in inner), Counter())
+            deeper = functools.reduce(merge, (i[1] for i in inner), Counter())
+            if e.primitive is jax.lax.while_p:
+                here, deeper = Counter(), here + deeper
             turns = e.params["length"] if e.primitive is jax.lax.scan_p else 1
-            for c in inner:
-                total.update({k: turns * n for k, n in c.items()})
-    return Counter({k: n for k, n in total.items() if n})
-
-
-_KEY = "factorisation"
+            once.update({k: turns * n for k, n in here.items()})
+            looped.update({k: turns * n for k, n in deeper.items()})
+    return once, looped
 
 
 def _programs(parameter: Any) -> Iterator[jex.Jaxpr]:

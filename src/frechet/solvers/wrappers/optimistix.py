@@ -5,87 +5,24 @@ from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import lineax as lx
 import optimistix as optx
-from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
-from frechet.core import tree
 from frechet.core.calls import Calls
 from frechet.core.problem import Problem
 from frechet.core.solver import Solver, State
 from frechet.problems.composite import Composite
 from frechet.problems.equations import FixedPoint, Root
 from frechet.problems.least_squares import LeastSquares
-from frechet.solvers.wrappers.counted import oracle, run_counted
+from frechet.solvers.wrappers import handed
+from frechet.solvers.wrappers.counted import run_counted
 
 
 class OptimistixState(State):
     """``inner`` holds the arrays of the Optimistix solver's own state, flattened."""
 
     inner: list[Array]
-
-
-# ------------------------------------------------------------------ what Optimistix is handed
-#
-# Derivatives are made where the function is evaluated, from the problem's own oracles, and then kept:
-# the value with its gradient for a minimiser, the residual with its whole Jacobian for the others. What is
-# counted is then what is computed, whichever solver it is and whatever it does with the derivative.
-
-
-@eqx.filter_custom_jvp
-def _scalar(problem: Composite, y: PyTree[Array]) -> Array:
-    return oracle(problem.value, value=1)(y)
-
-
-@_scalar.def_jvp
-def _scalar_rule(primals: tuple, tangents: tuple) -> tuple:
-    problem, y = primals
-    value, gradient = oracle(problem.value_and_gradient, value=1, gradient=1)(y)
-    dot = jnp.zeros_like(value) if _none(tangents[1]) else _inner(gradient, tangents[1]).astype(value.dtype)
-    return value, _with_problem(lambda p: p.value(y), problem, tangents[0], dot)
-
-
-@eqx.filter_custom_jvp
-def _vector(residual: Callable, problem: Problem, y: PyTree[Array]) -> PyTree[Array]:
-    return oracle(lambda y: residual(problem, y), value=1)(y)
-
-
-@_vector.def_jvp
-def _vector_rule(primals: tuple, tangents: tuple) -> tuple:
-    residual, problem, y = primals
-    flat, unravel = ravel_pytree(y)
-
-    def linearised(flat: Array) -> tuple:
-        r, push = jax.linearize(lambda z: ravel_pytree(residual(problem, unravel(z)))[0], flat)
-        return r, jax.vmap(push, out_axes=-1)(jnp.eye(flat.size, dtype=flat.dtype))
-
-    r, jacobian = oracle(linearised, value=1, hvp=flat.size)(flat)
-    form = jax.eval_shape(lambda: residual(problem, y))
-    back = ravel_pytree(jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), form))[1]
-    dot = jnp.zeros_like(r) if _none(tangents[2]) else jacobian @ ravel_pytree(_filled(tangents[2], y))[0]
-    return back(r), _with_problem(lambda p: residual(p, y), problem, tangents[1], back(dot))
-
-
-def _none(tangent: Any) -> bool:
-    return not jax.tree.leaves(tangent)
-
-
-def _filled(tangent: Any, like: PyTree[Array]) -> PyTree[Array]:
-    fill = lambda t, v: jnp.zeros_like(v) if t is None else t  # noqa: E731
-    return jax.tree.map(fill, tangent, like, is_leaf=lambda t: t is None)
-
-
-def _inner(gradient: PyTree[Array], tangent: Any) -> Array:
-    return tree.vdot(gradient, _filled(tangent, gradient))
-
-
-def _with_problem(of: Callable, problem: Problem, tangent: Any, dot: PyTree[Array]) -> PyTree[Array]:
-    """Adds the part of a tangent that comes from the problem's own leaves, when steps are unrolled."""
-    if _none(tangent):
-        return dot
-    return jax.tree.map(jnp.add, dot, eqx.filter_jvp(of, (problem,), (tangent,))[1])
 
 
 class _Kind(NamedTuple):
@@ -97,18 +34,18 @@ class _Kind(NamedTuple):
 
 # Solvers that may reject trials are checked less often, so that a run of rejections is no stall.
 _KINDS = {
-    optx.AbstractMinimiser: _Kind(Composite, frozenset({"smooth"}), 10, _scalar),
+    optx.AbstractMinimiser: _Kind(Composite, frozenset({"smooth"}), 10, handed.value),
     optx.AbstractLeastSquaresSolver: _Kind(
         LeastSquares,
         frozenset({"residual", "smooth"}),
         4,
-        lambda problem, y: _vector(lambda p, y: p.residual(y), problem, y),
+        lambda problem, y: handed.residual(lambda p, y: p.residual(y), problem, y),
     ),
     optx.AbstractRootFinder: _Kind(
-        Root, frozenset(), 1, lambda problem, y: _vector(lambda p, y: p.optimality(y), problem, y)
+        Root, frozenset(), 1, lambda problem, y: handed.residual(lambda p, y: p.optimality(y), problem, y)
     ),
     optx.AbstractFixedPointSolver: _Kind(
-        FixedPoint, frozenset(), 10, lambda problem, y: _vector(lambda p, y: p.apply(y), problem, y)
+        FixedPoint, frozenset(), 10, lambda problem, y: handed.residual(lambda p, y: p.apply(y), problem, y)
     ),
 }
 
@@ -204,15 +141,24 @@ class Optimistix(Solver):
         return init, step, static
 
     def init(self, problem: Problem, x0: PyTree[Array], *, key: PRNGKeyArray) -> OptimistixState:
-        inner, counts = run_counted(self._program(problem)[0], x0)
+        inner, counts = self._counted(self._program(problem)[0], x0)
         return OptimistixState(x0, Calls().add(**counts), inner)
 
     def step(self, problem: Problem, state: OptimistixState, *, key: PRNGKeyArray) -> OptimistixState:
         init, step, _ = self._program(problem)
         jax.eval_shape(init, state.x)  # for what is static in the state; nothing is computed
-        (x, inner), counts = run_counted(step, state.x, state.inner)
-        same = lambda new, old: jax.tree.map(lambda u, v: jnp.asarray(u, v.dtype), new, old)  # noqa: E731
-        return OptimistixState(same(x, state.x), state.calls.add(**counts), same(inner, state.inner))
+        (x, inner), counts = self._counted(step, state.x, state.inner)
+        x, inner = handed.same_types((x, inner), (state.x, state.inner))
+        return OptimistixState(x, state.calls.add(**counts), inner)
+
+    def _counted(self, program: Callable, *args: Any) -> tuple[Any, dict[str, int]]:
+        out, counts, per_turn = run_counted(program, *args)
+        if set(per_turn) - {"factorisation"}:
+            raise TypeError(
+                f"{type(self.structure).__name__} calls the function in a loop of its own, where calls "
+                "cannot be counted; use a solver that evaluates once a step"
+            )
+        return out, counts
 
     @classmethod
     def presets(cls) -> dict[str, Solver]:
