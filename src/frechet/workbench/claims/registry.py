@@ -4,12 +4,12 @@ import functools
 import importlib
 import pkgutil
 import time
-import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from frechet.workbench import catalogue
 from frechet.workbench.claims.evidence import Evidence
+from frechet.workbench.comparing.loading import last_line
 from frechet.workbench.errors import UserError
 
 
@@ -80,9 +80,7 @@ class Verdict:
     @property
     def reason(self) -> str:
         """What it raised, on one line; empty if nothing."""
-        if self.error is None:
-            return ""
-        return traceback.format_exception_only(self.error)[-1].strip().splitlines()[0]
+        return "" if self.error is None else last_line(self.error)
 
 
 def claim(system: str, statement: str, *, fast: bool = True) -> Callable[[Callable[[], Evidence]], Claim]:
