@@ -2,7 +2,8 @@
 
 import os
 import shlex
-from collections.abc import Iterator, Sequence
+from collections import Counter, deque
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from frechet.workbench.comparing.record import Record
 from frechet.workbench.comparing.reference import best_run, polish_task, reference
 from frechet.workbench.comparing.report import write
 from frechet.workbench.comparing.result import Comparison
-from frechet.workbench.comparing.runner import Task
+from frechet.workbench.comparing.runner import POLISH, Task
 from frechet.workbench.comparing.store import Store
 from frechet.workbench.errors import UserError
 
@@ -83,12 +84,10 @@ def compare(
         }
         store.begin({"identity": plan.identity, **about, "plan": plan.asdict()})
         with Progress(plan, shown=progress) as view:
-            records, repeated, interrupted = _run_all(plan, store, running, view)
-            polished = _stored_polish(plan, store, records)
-            if not interrupted:
-                interrupted = _polish_all(plan, store, running, records, polished, view)
-        comparison = _comparison(plan, records, polished, about, store)
-        comparison.repeated, comparison.interrupted = repeated, interrupted
+            work = _Work(plan, store, view)
+            work.do(running)
+        comparison = _comparison(plan, work.records(), work.polished, about, store)
+        comparison.repeated, comparison.interrupted = work.repeated, work.interrupted
         write(comparison, store)
     return comparison
 
@@ -115,7 +114,11 @@ def report(folder: str | os.PathLike[str]) -> Comparison:
             raise UserError(
                 f"{store.folder} holds no finished run yet; run its command again: {about['command']}"
             )
-        polished = _stored_polish(plan, store, records)
+        polished = {}
+        for problem in plan.problems:
+            best = best_run(r for r in records if r.spec.problem == problem.name)
+            if best is not None and (record := store.load(polish_task(plan, best).spec)) is not None:
+                polished[problem.name] = record
         comparison = _comparison(plan, records, polished, about, store)
         write(comparison, store)
     return comparison
@@ -139,72 +142,71 @@ def command(
     return shlex.join([*words, "--out", os.fspath(out)])
 
 
-def _run_all(plan: Plan, store: Store, running: Any, view: Progress) -> tuple[list[Record], int, bool]:
-    """Every record there is at the end, how many were there before, and whether Ctrl-C came."""
-    found: dict[RunSpec, Record] = {}
-    for spec in plan.runs:
-        record = store.load(spec)
-        if record is not None:
-            found[spec] = record
-    done = {spec: record for spec, record in found.items() if not record.failed}
-    view.begin(list(done.values()), store.messages)
-    units: dict[tuple[str, str], list[Task]] = {}
-    for spec in plan.runs:
-        if spec not in done:
+class _Work:
+    """What is left to do, and doing it: the runs that are not stored, then each problem's polish."""
+
+    def __init__(self, plan: Plan, store: Store, view: Progress):
+        self._plan, self._store, self._view = plan, store, view
+        self._found: dict[RunSpec, Record] = {}
+        self._queue: deque[list[Task]] = deque()
+        self.polished: dict[str, Record] = {}
+        self.interrupted = False
+        done = []
+        for spec in plan.runs:
+            record = store.load(spec)
+            if record is not None:
+                self._found[spec] = record
+                if not record.failed:
+                    done.append(record)
+        self.repeated = len(done)
+        view.begin(done, store.messages)
+        known = {record.spec for record in done}
+        todo = [spec for spec in plan.runs if spec not in known]
+        # A unit is a solver on a problem: its seeds share one compiled program.
+        units: dict[tuple[str, str], list[Task]] = {}
+        for spec in todo:
             units.setdefault((spec.problem, spec.solver), []).append(Task(spec))
-    interrupted = False
-    try:
-        for record in _each(running, list(units.values())):
-            store.save(record)
-            found[record.spec] = record
-            view.add(record)
-    except KeyboardInterrupt:
-        interrupted = True
-    return [found[s] for s in plan.runs if s in found], len(done), interrupted
+        self._queue.extend(units.values())
+        self._left = Counter(spec.problem for spec in todo)
+        for problem in plan.problems:
+            self._polish_if_complete(problem.name)
 
+    def records(self) -> list[Record]:
+        """Every record there is, in the plan's order."""
+        return [self._found[s] for s in self._plan.runs if s in self._found]
 
-def _each(running: Any, units: list[list[Task]]) -> Iterator[Record]:
-    """The engine's records; whatever happens here, its workers are stopped."""
-    if not units:
-        return
-    with closing(running.run(units)) as records:
-        yield from records
+    def do(self, running: engines.Runs) -> None:
+        """Runs what is left; Ctrl-C stops it and keeps what is finished."""
+        try:
+            with closing(running.run(self._queue)) as records:
+                for record in records:
+                    self._store.save(record)
+                    self._take(record)
+        except KeyboardInterrupt:
+            self.interrupted = True
 
+    def _take(self, record: Record) -> None:
+        problem = record.spec.problem
+        if record.spec.solver == POLISH:
+            self.polished[problem] = record
+            self._view.polished(record)
+            return
+        self._found[record.spec] = record
+        self._view.add(record)
+        self._left[problem] -= 1
+        self._polish_if_complete(problem)
 
-def _stored_polish(plan: Plan, store: Store, records: list[Record]) -> dict[str, Record]:
-    """The polished optima that are there already, by problem."""
-    found: dict[str, Record] = {}
-    for problem in plan.problems:
-        best = best_run(r for r in records if r.spec.problem == problem.name)
-        if best is not None and (record := store.load(polish_task(plan, best).spec)) is not None:
-            found[problem.name] = record
-    return found
-
-
-def _polish_all(
-    plan: Plan,
-    store: Store,
-    running: Any,
-    records: list[Record],
-    polished: dict[str, Record],
-    view: Progress,
-) -> bool:
-    """Polishes every problem's best point that is not polished yet; whether Ctrl-C came."""
-    units = []
-    for problem in plan.problems:
-        best = best_run(r for r in records if r.spec.problem == problem.name)
-        old = polished.get(problem.name)
-        if best is not None and (old is None or old.failed):
-            units.append([polish_task(plan, best)])
-    view.polish(len(units))
-    try:
-        for record in _each(running, units):
-            store.save(record)
-            polished[record.spec.problem] = record
-            view.polished(record)
-    except KeyboardInterrupt:
-        return True
-    return False
+    def _polish_if_complete(self, problem: str) -> None:
+        """Once a problem's last run is in, its best point is known and can be polished."""
+        best = best_run(r for r in self._found.values() if r.spec.problem == problem)
+        if self._left[problem] or best is None:
+            return
+        task = polish_task(self._plan, best)
+        stored = self._store.load(task.spec)
+        if stored is not None and not stored.failed:
+            self.polished[problem] = stored
+        else:
+            self._queue.append([task])
 
 
 def _comparison(

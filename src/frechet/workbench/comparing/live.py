@@ -66,15 +66,11 @@ class Progress:
             f"{record.status}, {ended}"
         )
 
-    def polish(self, count: int) -> None:
-        """The reference optima come next."""
-        if count:
-            self._status = f"polishing the reference optimum of {count} problem{'s' * (count > 1)}"
-            self._say(self._status)
-
     def polished(self, record: Record) -> None:
         """A reference optimum is done."""
-        self._status = f"polished {record.spec.problem}"
+        ended = record.reason if record.failed else f"residual {record.residual:.1e}"
+        self._status = f"polished the reference optimum of {record.spec.problem}: {ended}"
+        self._say(self._status)
 
     def _keep(self, record: Record) -> None:
         self._done += 1

@@ -180,7 +180,7 @@ def load_solvers(references: list[str] | None) -> dict[str, tuple[str, Any]]:
         return {name: (name, solver) for name, solver in sorted(_registered().items())}
     chosen: dict[str, tuple[str, Any]] = {}
     for reference in references:
-        found = _own_solvers(reference) if ":" in reference else _preset(reference)
+        found = _own_file(reference) or _preset(reference)
         chosen |= {name: (absolute(reference), solver) for name, solver in found.items()}
     return chosen
 
@@ -193,30 +193,36 @@ def _registered() -> dict[str, Any]:
 
 
 def _preset(name: str) -> dict[str, Any]:
+    """A registered solver, whose name may have a colon too, or ``pkg.module:Name``."""
     known = _registered()
-    if name not in known:
+    if name in known:
+        return {name: known[name]}
+    package, colon, attribute = name.partition(":")
+    if not colon or any(k.startswith(f"{package}:") for k in known):
         raise UserError(f"no solver is called {name!r}; {nearest(name, known)}")
-    return {name: known[name]}
+    try:
+        module = importlib.import_module(package)
+    except Exception as error:
+        raise UserError(f"{name}: {package} does not import: {last_line(error)}") from error
+    return _as_solvers(name, attribute, _attribute(Path(package), module, attribute, "solver"))
 
 
-def _own_solvers(reference: str) -> dict[str, Any]:
+def _own_file(reference: str) -> dict[str, Any] | None:
+    """The solvers of ``file.py:Name``; None if the reference is of another form."""
+    file = split_file(reference)
+    if file is None:
+        return None
+    path, name = file
+    return _as_solvers(short(reference), name, _attribute(path, _module(path), name, "solver"))
+
+
+def _as_solvers(reference: str, name: str, found: Any) -> dict[str, Any]:
     from frechet.core.solver import Solver
 
-    file = split_file(reference)
-    if file is not None:
-        path, name = file
-        found = _attribute(path, _module(path), name, "solver")
-    else:
-        package, _, name = reference.partition(":")
-        try:
-            module = importlib.import_module(package)
-        except Exception as error:
-            raise UserError(f"{reference}: {package} does not import: {last_line(error)}") from error
-        found = _attribute(Path(package), module, name, "solver")
     if isinstance(found, Solver):
         return {name: found}
     if isinstance(found, type) and issubclass(found, Solver):
         return dict(found.presets())
     raise UserError(
-        f"{short(reference)} is a {type(found).__name__}; it should be a frechet Solver class or instance"
+        f"{reference} is a {type(found).__name__}; it should be a frechet Solver class or instance"
     )

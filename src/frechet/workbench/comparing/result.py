@@ -106,21 +106,20 @@ class Comparison:
         total = len(self.plan.problems)
         if not np.isfinite(costs).any():
             return f"No solver reached a {goal.label} within the budget."
-        wins = [
-            (int((costs[s] == costs.min(axis=0))[np.isfinite(costs[s])].sum()), s) for s in range(len(costs))
-        ]
-        first = max(wins, key=lambda w: (w[0], -w[1]))
-        solved = int(np.isfinite(costs[first[1]]).sum())
-        name = self.plan.solvers[first[1]].name
+        top = self.ranking()[0]
+        name = self.plan.solvers[top.solver].name
         if total == 1:
             reached = int(np.isfinite(costs[:, 0]).sum())
             return (
-                f"{name} was the fastest to a {goal.label}: {show_seconds(costs[first[1], 0])}; "
+                f"{name} was the fastest to a {goal.label}, in {show_seconds(costs[top.solver, 0])}; "
                 f"{reached} of {len(costs)} solvers got there within the budget."
             )
+        best = costs.min(axis=0)
+        wins = int(((costs[top.solver] == best) & np.isfinite(best)).sum())
+        fastest = f"the fastest on {wins} of them" if wins else "though never the fastest"
         return (
-            f"{name} was the fastest to a {goal.label} on {first[0]} of {total} problems "
-            f"and got there on {solved} of them."
+            f"{name} leads: it reached a {goal.label} on {top.solved} of {total} problems, {fastest}, "
+            f"and took {top.slowdown:.2g} times the best solver's run time on average."
         )
 
 

@@ -13,8 +13,8 @@ from frechet.workbench.comparing.plan import RunSpec
 from frechet.workbench.comparing.record import Record
 from frechet.workbench.errors import UserError
 
-POLISH = "polish"
-"""The solver name of a task that sharpens the reference optimum."""
+POLISH = "(polish)"
+"""The solver name of a task that sharpens the reference optimum; no solver of anybody's is called so."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def _execute(task: Task) -> Record:
     loaded = _problem(spec.problem_reference, spec.precision)
     x0, solver = loaded.x0, None
     if task.start is None:
-        _same_problem(spec, float(jax.jit(loaded.problem.objective)(x0)))
+        _same_problem(spec, float(loaded.problem.objective(x0)))
         solver = load_solvers([spec.solver_reference])[spec.solver][1]
     else:
         x0 = ravel_pytree(x0)[1](jax.numpy.asarray(task.start, ravel_pytree(x0)[0].dtype))

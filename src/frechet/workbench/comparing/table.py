@@ -26,8 +26,9 @@ def ranked(comparison: Comparison) -> "Table":
     best = middle.min(axis=0)
     table = Table(title=f"Run time to a {goal.label}", box=None, pad_edge=False, title_justify="left")
     table.add_column("", justify="right")
-    for title in ("solver", "solved", "slowdown"):
-        table.add_column(title, justify="left" if title == "solver" else "right")
+    table.add_column("solver", no_wrap=True)
+    table.add_column("solved", justify="right")
+    table.add_column("slowdown", justify="right")
     for problem in comparison.plan.problems:
         table.add_column(problem.name, justify="right")
     total = len(comparison.plan.problems)

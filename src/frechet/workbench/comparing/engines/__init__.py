@@ -2,7 +2,8 @@
 
 import importlib
 import pkgutil
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Generator
 from typing import Protocol
 
 from frechet.workbench.comparing.record import Record
@@ -19,12 +20,12 @@ class Runs(Protocol):
 
     description: str
 
-    def run(self, units: list[list[Task]]) -> Iterator[Record]:
+    def run(self, units: deque[list[Task]]) -> Generator[Record, None, None]:
         """Runs every task and yields each record as it finishes.
 
-        Closing the iterator stops the work. A unit's tasks run one after another in one process, where
-        those after the first find their program compiled. A task whose process dies ends in a failed
-        record; the rest goes on.
+        Units may be added to the queue whenever a record has been yielded. Closing the generator stops the
+        work. A unit's tasks run one after another in one process, where those after the first find their
+        program compiled. A task whose process dies ends in a failed record; the rest goes on.
         """
         ...
 

@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from typing import IO
@@ -114,49 +114,51 @@ class Engine:
             f"{count} local worker process{'es' * (count > 1)}, each pinned to one core of its own"
         )
 
-    def run(self, units: list[list[Task]]) -> Iterator[Record]:
+    def run(self, units: deque[list[Task]]) -> Generator[Record, None, None]:
         """See `frechet.workbench.comparing.engines.Runs.run`."""
-        waiting = deque(deque(unit) for unit in units if unit)
-        workers = [_Worker(cores) for cores in self._cores[: len(waiting)]]
+        free = deque(_Worker(cores) for cores in self._cores)
         started: list[_Worker] = []
         try:
-            for worker in workers:
-                worker.start()
-                started.append(worker)
-                worker.give(waiting.popleft())
-            while busy := [w for w in started if w.unit]:
+            while True:
+                for worker in started:
+                    if units and not worker.unit:
+                        worker.give(deque(units.popleft()))
+                while units and free:
+                    worker = free.popleft()
+                    worker.start()
+                    started.append(worker)
+                    worker.give(deque(units.popleft()))
+                busy = [w for w in started if w.unit]
+                if not busy:
+                    return
                 ready = wait([w.connection for w in busy], timeout=5.0)
                 for worker in busy:
                     if worker.connection in ready:
-                        yield self._receive(worker, waiting)
+                        yield self._receive(worker)
                     elif worker.overdue():
-                        yield self._replace(
-                            worker, waiting, "it did not come to an end long after its time budget"
-                        )
+                        yield self._replace(worker, "it did not come to an end long after its time budget")
         finally:
             for worker in started:
                 worker.stop()
 
-    def _receive(self, worker: _Worker, waiting: deque[deque[Task]]) -> Record:
+    def _receive(self, worker: _Worker) -> Record:
         try:
             record = worker.connection.recv()
         except (EOFError, ConnectionResetError):
-            return self._replace(worker, waiting, worker.epitaph())
+            return self._replace(worker, worker.epitaph())
         worker.unit.popleft()
         worker.since = time.monotonic()
-        if not worker.unit and waiting:
-            worker.give(waiting.popleft())
         return record
 
-    def _replace(self, worker: _Worker, waiting: deque[deque[Task]], reason: str) -> Record:
+    def _replace(self, worker: _Worker, reason: str) -> Record:
         """Writes off the task at hand and goes on with a fresh process."""
         lost = worker.unit.popleft()
-        rest = worker.unit or (waiting.popleft() if waiting else deque())
+        rest = worker.unit
         worker.stop()
         worker.start()
+        worker.unit = deque()
         if rest:
             worker.give(rest)
-        worker.unit = rest
         return Record.failure(lost.spec, reason)
 
 

@@ -6,9 +6,11 @@ numerical libraries use one thread. A user's own file has to be at the same path
 """
 
 import os
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Generator, Iterator
 from typing import Any
 
+from frechet.workbench.comparing.loading import last_line
 from frechet.workbench.comparing.record import Record
 from frechet.workbench.comparing.runner import Task
 from frechet.workbench.errors import UserError
@@ -67,25 +69,21 @@ class Engine:
                 self._ray.init(address=address, **quiet)
         except Exception as error:
             what = f"reach a Ray cluster at {address}" if address else "start a local Ray"
-            raise UserError(
-                f"cannot {what}: {str(error).splitlines()[0] if str(error) else error!r}"
-            ) from error
+            raise UserError(f"cannot {what}: {last_line(error)}") from error
 
-    def run(self, units: list[list[Task]]) -> Iterator[Record]:
+    def run(self, units: deque[list[Task]]) -> Generator[Record, None, None]:
         """See `frechet.workbench.comparing.engines.Runs.run`."""
         ray = self._ray
         remote = ray.remote(_unit).options(
             num_cpus=1, max_retries=0, num_returns="streaming", runtime_env={"env_vars": _ENVIRONMENT}
         )
-        waiting = [list(unit) for unit in units if unit]
         running: dict[Any, list[Task]] = {}
         try:
-            while waiting or running:
-                while waiting and len(running) < self._workers:
-                    unit = waiting.pop(0)
+            while units or running:
+                while units and len(running) < self._workers:
+                    unit = list(units.popleft())
                     running[remote.remote(unit)] = unit
-                ready, _ = ray.wait(list(running), num_returns=1, fetch_local=False)
-                stream = ready[0]
+                stream = ray.wait(list(running), num_returns=1, fetch_local=False)[0][0]
                 unit = running[stream]
                 try:
                     record = ray.get(next(stream))
@@ -94,10 +92,9 @@ class Engine:
                     continue
                 except self._lost as error:
                     del running[stream]
-                    record = Record.failure(
-                        unit[0].spec, f"its Ray worker was lost: {str(error).splitlines()[0]}"
-                    )
-                    waiting[:0] = [unit[1:]] if unit[1:] else []
+                    record = Record.failure(unit[0].spec, f"its Ray worker was lost: {last_line(error)}")
+                    if unit[1:]:
+                        units.appendleft(unit[1:])
                 else:
                     unit.pop(0)
                 yield record

@@ -163,7 +163,7 @@
       return;
     }
     const width = plot.clientWidth, height = plot.clientHeight;
-    const margin = { left: 48, right: options.names && width > 420 ? 74 : 12, top: 14, bottom: 40 };
+    const margin = { left: 48, right: options.names && width > 420 ? 60 : 12, top: 14, bottom: 40 };
     const xs = lines.flatMap((l) => l.points.map((p) => p[0]));
     const ys = lines.flatMap((l) => (l.band ? l.band.flatMap((b) => [b[1], b[2]]) : l.points.map((p) => p[1])));
     const logX = options.logX && xs.some((x) => x > 0);
@@ -210,25 +210,40 @@
     hover(plot, root, lines, { X, Y, x0, x1, bendX, margin, width, height }, options);
   }
 
-  // Names at the ends of curves, as many as find a free place; the chips above name them all.
+  // Names beside curves, where they cover neither a curve nor another name; the chips name them all.
   function names(root, lines, X, Y, width, height, margin) {
+    const drawn = new Map(lines.map((line) => [line.s, along(line.points.map(([x, y]) => [X(x), Y(y)]))]));
+    const dots = [...drawn.values()].flat();
     const taken = [];
-    for (const line of [...lines].sort((a, b) => data.solvers[a.s].place - data.solvers[b.s].place).slice(0, 8)) {
-      const [x, y] = line.points[line.points.length - 1];
-      const text = data.solvers[line.s].name, long = text.length * 6.4 + 6;
-      let left = X(x) + 8;
-      if (left + long > width + 8) left = width + 8 - long;
-      for (const shift of [0, -14, 14, -28, 28, -42]) {
-        const box = { left, right: left + long, top: Y(y) + shift - 7, bottom: Y(y) + shift + 7 };
-        if (box.top < margin.top - 4 || box.bottom > height - margin.bottom + 4) continue;
-        if (taken.some((t) => box.left < t.right && box.right > t.left && box.top < t.bottom && box.bottom > t.top)) continue;
-        taken.push(box);
-        const label = svg("text", { class: "name" + (state.focus !== null && state.focus !== line.s ? " faded" : ""), x: left, y: Y(y) + shift + 4 }, root);
-        label.textContent = text;
-        label.style.fill = colour(line.s);
-        break;
-      }
+    const overlap = (a, b) => a.left < b.right && a.right > b.left && a.top < b.bottom && a.bottom > b.top;
+    for (const line of [...lines].sort((a, b) => data.solvers[a.s].place - data.solvers[b.s].place)) {
+      const text = data.solvers[line.s].name, long = text.length * 6.9 + 4, path = drawn.get(line.s);
+      const boxes = [1, 0.85, 0.7, 0.55, 0.4, 0.25].flatMap((part) => {
+        const [x, y] = path[Math.floor(part * (path.length - 1))];
+        return [x + 7, x - 7 - long].map((left) => ({ left, right: left + long, top: y - 8, bottom: y + 8 }));
+      });
+      const box = boxes.find((b) =>
+        b.left > margin.left + 2 && b.right < width && b.top > margin.top && b.bottom < height - margin.bottom + 8 &&
+        !taken.some((t) => overlap(t, b)) &&
+        !dots.some(([x, y]) => x > b.left - 3 && x < b.right + 3 && y > b.top - 1 && y < b.bottom + 1));
+      if (!box) continue;
+      taken.push(box);
+      const faded = state.focus !== null && state.focus !== line.s ? " faded" : "";
+      const label = svg("text", { class: "name" + faded, x: box.left + 2, y: box.top + 12 }, root);
+      label.textContent = text;
+      label.style.fill = colour(line.s);
     }
+  }
+
+  // Points every few pixels along a path.
+  function along(path) {
+    const out = [path[0]];
+    for (let i = 1; i < path.length; i++) {
+      const [[x0, y0], [x1, y1]] = [path[i - 1], path[i]];
+      const pieces = Math.max(1, Math.ceil(Math.hypot(x1 - x0, y1 - y0) / 5));
+      for (let k = 1; k <= pieces; k++) out.push([x0 + ((x1 - x0) * k) / pieces, y0 + ((y1 - y0) * k) / pieces]);
+    }
+    return out;
   }
 
   function hover(plot, root, lines, frame, options) {

@@ -159,8 +159,8 @@ def fairness(comparison: Comparison) -> list[str]:
         "draw a curve is not counted.",
         "A run ends when its residual meets the tolerance or its budget is spent. The residual is the same "
         "map for every solver of a problem.",
-        "Costs are medians over seeds, shown with the least and the greatest. For a solver without randomness, "
-        "seeds are repeated timings.",
+        "Costs are medians over seeds, shown with the least and the greatest; where a solver draws "
+        "nothing at random, seeds are repeated timings.",
         f"Runs were spread over {comparison.engine}. They share memory bandwidth and cache; "
         "compare with --workers 1 where that matters.",
         "Solvers run with the settings on their cards; nothing was tuned to a problem.",

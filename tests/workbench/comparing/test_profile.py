@@ -1,0 +1,138 @@
+"""Costs, ranking and profile against the definitions, by brute force."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from frechet.workbench.comparing.plan import ProblemCard
+from frechet.workbench.comparing.profile import Goal, Reference, cost, goals, profile, ranking, ratios
+from frechet.workbench.comparing.record import Record
+from frechet.workbench.comparing.reference import reference
+
+from .conftest import make_comparison, make_record, make_spec
+
+FROM_TWO = Reference(2.0, "known", 3.0, 1e-16)
+
+
+def test_cost_is_at_the_first_check_that_meets_the_goal():
+    record = make_record(make_spec(), rate=0.5)
+    # 0.5**k <= 1e-2 first at k = 7, 1e-6 at k = 20; a check is ten steps, two prox a step.
+    assert cost(record, Goal("residual", 1e-2), "step", FROM_TWO) == 70
+    assert cost(record, Goal("gap", 1e-6), "calls_prox", FROM_TWO) == 400
+    assert cost(record, Goal("gap", 1e-6), "seconds", FROM_TWO) == pytest.approx(0.2)
+    assert cost(record, Goal("gap", 1e-30), "step", FROM_TWO) == math.inf
+    assert cost(record, Goal("gap", 1e-2), "calls_hvp", FROM_TWO) == math.inf
+    assert cost(Record.failure(make_spec(), "no"), Goal("gap", 1e-2), "step", FROM_TWO) == math.inf
+
+
+def test_nan_meets_no_goal():
+    record = make_record(make_spec(), rate=0.5)
+    record.columns["residual"][:] = np.nan
+    assert cost(record, Goal("residual", 1.0), "step", FROM_TWO) == math.inf
+
+
+def test_gap_is_a_fraction_of_the_starts():
+    at = Reference(value=10.0, source="", start=30.0, rounding=1e-12)
+    assert at.gap(np.array([30.0, 20.0, 10.0, 9.0])) == pytest.approx([1.0, 0.5, 5e-14, 5e-14])
+    infeasible = Reference(value=10.0, source="", start=math.inf, rounding=1e-12)
+    assert infeasible.gap(np.array([20.0])) == pytest.approx([1.0])
+
+
+costs = st.lists(
+    st.lists(st.one_of(st.just(math.inf), st.floats(1e-3, 1e3)), min_size=3, max_size=3),
+    min_size=1,
+    max_size=5,
+).map(np.array)
+
+
+@given(costs)
+def test_profile_is_dolan_and_mores(table):
+    ratio = ratios(table)
+    for s, row in enumerate(table):
+        for tau in (1.0, 2.0, 10.0, 1e7):
+            within = [
+                c <= tau * (1 + 1e-12) * table[:, p].min() for p, c in enumerate(row) if math.isfinite(c)
+            ]
+            assert profile(ratio[s] / (1 + 1e-12), np.array([tau]))[0] == pytest.approx(
+                sum(within) / len(row)
+            )
+
+
+@given(costs)
+def test_ranking_orders_by_solved_then_slowdown(table):
+    ranks = ranking(table)
+    assert sorted(r.solver for r in ranks) == list(range(len(table)))
+    keys = [(-r.solved, r.slowdown if r.solved else math.inf) for r in ranks]
+    assert keys == sorted(keys)
+    for r in ranks:
+        assert r.solved == np.isfinite(table[r.solver]).sum()
+        if r.solved:
+            assert r.slowdown >= 1 - 1e-12
+
+
+def test_a_cost_of_nothing_is_the_best():
+    ratio = ratios(np.array([[0.0], [0.0], [1e-9]]))
+    assert ratio[0, 0] == ratio[1, 0] == 1.0 and ratio[2, 0] > 1e100
+
+
+def test_goals_open_with_the_tolerance():
+    assert goals(1e-5)[0] == Goal("residual", 1e-5)
+    assert goals(None)[0] == Goal("residual", 1e-6)
+    assert goals(1e-5)[0].label == "residual ≤ 1e-5"
+
+
+def test_comparison_takes_the_median_over_seeds(tmp_path):
+    comparison = make_comparison(tmp_path)
+    middle, least, most = comparison.costs(Goal("residual", 1e-6), "seconds")
+    names = [s.name for s in comparison.plan.solvers]
+    fast = names.index("fast")
+    # 0.3**12 < 1e-6 at step 120; seeds 0, 1, 2 run at paces 1, 1.1, 1.2 ms a step.
+    assert [middle[fast, 0], least[fast, 0], most[fast, 0]] == pytest.approx([0.132, 0.12, 0.144])
+    assert not np.isfinite(middle[names.index("slow")]).any()
+    assert [names[r.solver] for r in comparison.ranking()] == ["fast", "steady", "slow"]
+    assert comparison.measures == ["seconds", "step", "calls_gradient", "calls_prox"]
+    assert comparison.sentence() == (
+        "fast leads: it reached a residual ≤ 1e-6 on 2 of 2 problems, the fastest on 2 of them, "
+        "and took 1 times the best solver's run time on average."
+    )
+
+
+CARD = ProblemCard("p", "P", "", "Composite", "k", 3, "float64", {}, None)
+
+
+def polish(*objective: float) -> Record:
+    record = make_record(make_spec(solver="polish"))
+    record.columns = {"objective": np.array(objective)}
+    record.residual = 1e-14
+    return record
+
+
+def test_reference_is_the_lowest_and_says_where_from():
+    runs = [make_record(make_spec(seed=0), 0.5), make_record(make_spec(seed=1), 0.8)]
+    best = 2.0 + 0.5**59
+    plain = reference(CARD, runs, None)
+    assert plain.value == best and "s, seed 0, not polished" in plain.source and plain.start == 3.0
+    polished = reference(CARD, runs, polish(best, 1.5))
+    assert (
+        polished.value == 1.5
+        and "polishing to a residual of 1.0e-14 in float64 lowered it" in polished.source
+    )
+    worse = reference(CARD, runs, polish(best, best + 1))
+    assert worse.value == best and "did not lower it" in worse.source
+    import dataclasses
+
+    known = reference(dataclasses.replace(CARD, optimum=1.0), runs, polish(best, 1.5))
+    assert (known.value, known.source) == (1.0, "the problem's known optimum")
+    above = reference(dataclasses.replace(CARD, optimum=1.9), runs, polish(best, 1.5))
+    assert above.value == 1.5
+    lost = reference(CARD, [Record.failure(make_spec(), "no")], None)
+    assert math.isnan(lost.value)
+
+
+def test_failed_polish_is_told():
+    failed = Record.failure(make_spec(), "it died")
+    found = reference(CARD, [make_record(make_spec())], failed)
+    assert "polishing failed: it died" in found.source and found.value == 2.0 + 0.5**59

@@ -1,0 +1,92 @@
+"""The page, the figure and the table say what the comparison found."""
+
+import io
+import json
+import re
+
+import numpy as np
+import pytest
+
+from frechet.workbench.comparing.report.figure import figure
+from frechet.workbench.comparing.report.markdown import markdown
+from frechet.workbench.comparing.report.page import page
+from frechet.workbench.comparing.report.payload import payload
+from frechet.workbench.comparing.table import ranked
+
+from .conftest import RATES, make_comparison
+
+
+@pytest.fixture
+def comparison(tmp_path):
+    return make_comparison(tmp_path)
+
+
+def test_page_is_whole_and_alone(comparison):
+    text = page(comparison)
+    assert text.startswith("<!doctype html>") and text.rstrip().endswith("</html>")
+    assert not re.findall(r"(?:src|href)\s*=\s*[\"'](?!data:|#)", text), "nothing is loaded from elsewhere"
+    assert not re.findall(r"@import|url\(|fetch\(|XMLHttpRequest", text)
+    for words in ("What fast is.", "a paper", "takes a Root, not a Composite", "the best run", "one worker"):
+        assert words in text
+    assert "frechet compare problem0" in text and "2030-01-01" in text
+    assert "<b>not markup</b>" not in text and "&lt;b&gt;not markup" in text
+
+
+def test_page_carries_the_numbers(comparison):
+    text = page(comparison)
+    data = json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.S)[1])
+    assert data == json.loads(json.dumps(payload(comparison)))
+    names = [s["name"] for s in data["solvers"]]
+    assert sorted(names, key=lambda n: data["solvers"][names.index(n)]["place"]) == ["fast", "steady", "slow"]
+    curve = data["curves"][0][names.index("fast")][0]
+    np.testing.assert_allclose(curve["gap"][:5], RATES["fast"] ** np.arange(5.0), rtol=1e-4)
+    assert curve["calls_prox"][:3] == [0, 20, 40] and "calls_value" not in curve
+    score = data["scores"][0][0]
+    assert score["costs"][names.index("fast")][0] == pytest.approx(0.132)
+    assert score["costs"][names.index("slow")][0] is None
+    assert [names[r["solver"]] for r in score["ranking"]] == ["fast", "steady", "slow"]
+    assert data["ends"][0][names.index("slow")]["status"] == "budget 2/3, failed 1/3"
+
+
+def test_long_traces_are_thinned_to_their_shape(tmp_path):
+    from .conftest import make_record
+
+    comparison = make_comparison(tmp_path, problems=1, seeds=1)
+    comparison.records[0] = make_record(comparison.records[0].spec, rate=0.9999, checks=100_000)
+    (curve,) = payload(comparison)["curves"][0][0]
+    assert 100 <= len(curve["step"]) <= 240
+    assert curve["step"][0] == 0 and curve["step"][-1] == 999_990
+    assert all(np.diff(curve["step"]) > 0)
+
+
+def test_markdown_ranks(comparison):
+    text = markdown(comparison)
+    rows = [line for line in text.splitlines() if line.startswith("|")]
+    assert [r.split("|")[2].strip() for r in rows[2:5]] == ["fast", "steady", "slow"]
+    fast = next(r for r in rows if r.startswith("| fast"))
+    # 120 steps to the tolerance (0.3**12), 120 gradients, 240 prox.
+    assert [c.strip() for c in fast.split("|")[2:6]] == ["132 ms", "120", "120", "240"]
+    widths = {r.count("|") for r in rows[5:10]}
+    assert len(widths) == 1
+    assert "    frechet compare problem0" in text
+
+
+def test_figure_is_a_picture_with_a_panel_a_problem(comparison):
+    from matplotlib.image import imread
+
+    picture = imread(io.BytesIO(figure(comparison)))
+    assert picture.shape[0] > 300 and picture.shape[1] > 1200
+    for third in np.array_split(picture[..., :3], 3, axis=1):
+        # Colour, that is curves, in every panel: the fast solver's blue.
+        blue = np.abs(third - np.array([0, 0x72, 0xB2]) / 255).max(axis=-1) < 0.05
+        assert blue.sum() > 50
+
+
+def test_terminal_table(comparison):
+    from rich.console import Console
+
+    console = Console(file=io.StringIO(), width=120)
+    console.print(ranked(comparison))
+    lines = console.file.getvalue().splitlines()
+    assert [line.split()[1] for line in lines[2:]] == ["fast", "steady", "slow"]
+    assert "132 ms" in lines[2] and "0/2" in lines[4]
