@@ -18,7 +18,9 @@ from jaxtyping import Array, Bool, PyTree
 
 from frechet.core.problem import Problem
 
-DENSE_UP_TO = 1024
+DENSE_UP_TO = 256
+
+Product = Callable[[Array], Array]
 
 
 class DerivativeWarning(UserWarning):
@@ -40,7 +42,8 @@ def tangent(
     prox's own derivative rule picks.
 
     Up to `DENSE_UP_TO` unknowns the Jacobian is formed and factorised. Beyond, products alone are used:
-    conjugate gradients where the problem is smooth (its Jacobian is a Hessian), GMRES elsewhere.
+    conjugate gradients where the problem names its symmetric parts (see `Problem.symmetric_parts`), GMRES
+    elsewhere.
 
     Args:
         problem_of: makes the problem from its differentiable leaves.
@@ -61,35 +64,51 @@ def tangent(
     problem = problem_of(theta)
     rhs = -jax.jvp(lambda leaves: F(leaves, flat), (theta,), (theta_dot,))[1]
     at_solution = lambda z: F(theta, z)  # noqa: E731
-    regular = jnp.asarray(True)
-    state = None
     if solver is None and not problem.isolated:
         solver = lx.SVD()
     if flat.size <= DENSE_UP_TO and not isinstance(solver, _MATRIX_FREE):
-        operator = lx.MatrixLinearOperator(_jacobian(at_solution, flat))
-        if solver is None:
-            solver = lx.LU()
-            state = lx.LU().init(operator, {})
-            regular = _regular(operator.matrix)
-    else:
-        products = jax.linearize(at_solution, flat)[1]
-        symmetric = "smooth" in problem.offers()
-        tags = (lx.symmetric_tag, lx.positive_semidefinite_tag) if symmetric else ()
-        operator = lx.FunctionLinearOperator(products, jax.eval_shape(lambda: flat), tags)
-        if solver is None:
-            tol = float(jnp.finfo(flat.dtype).eps) ** 0.75
-            cg = lx.CG(rtol=tol, atol=tol, max_steps=10 * flat.size)
-            solver = cg if symmetric else lx.GMRES(rtol=tol, atol=tol, restart=64, max_steps=10 * flat.size)
-    _warn_unless(converged, regular)
-    kwargs: dict[str, Any] = {} if state is None else {"state": state}
-    return unravel(lx.linear_solve(operator, rhs, solver, throw=False, **kwargs).value)
+        operator = lx.MatrixLinearOperator(jax.jacfwd(at_solution)(flat))
+        if solver is not None:
+            _warn_unless(converged, jnp.asarray(True))
+            return unravel(_solve(operator, rhs, solver))
+        _warn_unless(converged, _regular(operator.matrix))
+        return unravel(_solve(operator, rhs, lx.LU(), state=lx.LU().init(operator, {})))
+
+    _warn_unless(converged, jnp.asarray(True))
+    tol = float(jnp.finfo(flat.dtype).eps) ** 0.75
+    parts = problem.symmetric_parts(x) if solver is None else None
+    if parts is not None:
+        D, H = (lambda v, part=part: ravel_pytree(part(unravel(v)))[0] for part in parts)
+        return unravel(_solve_symmetric(D, H, rhs, lx.CG(rtol=tol, atol=tol, max_steps=10 * flat.size)))
+    operator = _operator(jax.linearize(at_solution, flat)[1], flat)
+    gmres = lx.GMRES(rtol=tol, atol=tol, restart=64, max_steps=10 * flat.size)
+    return unravel(_solve(operator, rhs, gmres if solver is None else solver))
+
+
+def _solve_symmetric(D: Product, H: Product, rhs: Array, cg: lx.CG) -> Array:
+    """Solves $(I - D(I - H))u = r$ with $D$, $H$ symmetric, $0 \\preceq D \\preceq I$.
+
+    With $u = Dw + r$ it is enough that $(D - D^2 + DHD)w = D(I - H)r$, whose matrix is symmetric, and
+    positive semidefinite where $H$ is: for a lasso it is the Hessian on the active set.
+    """
+
+    def S(v: Array) -> Array:
+        Dv = D(v)
+        return D(v - Dv + H(Dv))
+
+    operator = _operator(S, rhs, lx.symmetric_tag, lx.positive_semidefinite_tag)
+    return D(_solve(operator, D(rhs - H(rhs)), cg)) + rhs
+
+
+def _operator(products: Product, like: Array, *tags: object) -> lx.FunctionLinearOperator:
+    return lx.FunctionLinearOperator(products, jax.ShapeDtypeStruct(like.shape, like.dtype), tags)
+
+
+def _solve(operator: lx.AbstractLinearOperator, rhs: Array, solver: lx.AbstractLinearSolver, **kwargs: Any):
+    return lx.linear_solve(operator, rhs, solver, throw=False, **kwargs).value
 
 
 _MATRIX_FREE = (lx.CG, lx.GMRES, lx.BiCGStab, lx.Normal, lx.LSMR)
-
-
-def _jacobian(F: Callable[[Array], Array], x: Array) -> Array:
-    return jax.jacfwd(F)(x)
 
 
 def _regular(matrix: Array) -> Bool[Array, ""]:

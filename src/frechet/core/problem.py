@@ -1,5 +1,6 @@
 """The protocol of a problem: it knows what it means to be solved."""
 
+from collections.abc import Callable
 from typing import ClassVar
 
 import equinox as eqx
@@ -41,6 +42,13 @@ class Problem(eqx.Module):
     def sound(self) -> Bool[Array, ""]:
         """Whether its data are numbers: no NaN, and no infinity where none makes sense."""
         return tree.all_finite(self)
+
+    def symmetric_parts(self, x: PyTree[Array]) -> tuple[Callable, Callable] | None:
+        r"""Symmetric $D$ and $H$, as products, with $\partial_x$ ``optimality`` $= I - D(I - H)$ at ``x``.
+
+        Where a problem can name them, implicit derivatives in many unknowns use conjugate gradients.
+        """
+        return None
 
     def measures(self, x: PyTree[Array]) -> dict[str, Scalar]:
         """Further numbers worth watching, by name; traces and comparisons show them."""

@@ -319,11 +319,12 @@ class _Meter(contextlib.AbstractContextManager):
         self.task: Any = None
 
     def show(self, row: Mapping[str, float]) -> None:
-        if self.bar is None:
-            if not self.wanted or time.monotonic() - self.start <= 2 or not self._open():
-                return
+        late = time.monotonic() - self.start > 2
+        if self.bar is None and (not self.wanted or not late or not self._open()):
+            return
         text = f"residual {row['residual']:.1e}  objective {row['objective']:.6g}"
-        self.bar.update(self.task, completed=self._share(row), text=text)
+        if self.bar is not None:
+            self.bar.update(self.task, completed=self._share(row), text=text)
 
     def _open(self) -> bool:
         try:

@@ -21,7 +21,7 @@ def largest(x: PyTree[Array]) -> Scalar:
     return functools.reduce(jnp.maximum, tops) if tops else jnp.zeros(())
 
 
-def vdot(a: PyTree[Array], b: PyTree[Array]) -> Scalar:
+def vdot(a: PyTree[Array], b: PyTree[Array]) -> Any:
     r"""Inner product $\langle a, b\rangle$ over all leaves together."""
     return sum(jax.tree.leaves(jax.tree.map(lambda u, v: jnp.sum(u * v), a, b)), 0.0)
 
@@ -51,7 +51,7 @@ def no_nan(x: PyTree[Any]) -> Bool[Array, ""]:
     return _every(lambda v: ~jnp.isnan(v), x)
 
 
-def _every(holds: Callable[[Array], Array], x: PyTree[Any]) -> Bool[Array, ""]:
+def _every(holds: Callable[[Any], Array], x: PyTree[Any]) -> Bool[Array, ""]:
     arrays = [v for v in jax.tree.leaves(x) if isinstance(v, jax.Array | np.ndarray | np.generic | float)]
     leaves = [v for v in arrays if jnp.issubdtype(jnp.result_type(v), jnp.inexact)]
     return functools.reduce(jnp.logical_and, [jnp.all(holds(v)) for v in leaves], jnp.asarray(True))

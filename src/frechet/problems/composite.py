@@ -90,6 +90,13 @@ class Composite(Problem):
     def optimality(self, x: PyTree[Array]) -> PyTree[Array]:
         return self.g.residual(x, jax.grad(Composite.value, argnums=1)(self, x))
 
+    def symmetric_parts(self, x: PyTree[Array]) -> tuple[Callable, Callable]:
+        gradient, H = jax.linearize(self.gradient, x)
+        if self.g.smooth:
+            return lambda v: v, H
+        _, D = jax.linearize(lambda z: self.prox(z, 1.0), tree.subtract(x, gradient))
+        return D, H
+
     def offers(self) -> dict[str, str]:
         offered = {
             "value": "f(x)",
