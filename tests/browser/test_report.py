@@ -2,6 +2,7 @@
 
 import functools
 import http.server
+import itertools
 import threading
 
 import pytest
@@ -98,7 +99,7 @@ def test_draws_every_panel_and_the_profile(opened):
 
 
 def test_a_line_is_where_its_numbers_are(opened):
-    """The fast solver's gap is 0.3 to the power of the step over 10: straight on steps with a linear scale."""
+    """The fast solver's gap falls by the same factor every step, which is a straight line."""
     page = opened()
     choose(page, "across", "step")
     choose(page, "scale", "linear")
@@ -107,7 +108,7 @@ def test_a_line_is_where_its_numbers_are(opened):
     )
     points = [tuple(map(float, p.split())) for p in curves(page)[str(solver)][1:].split("L")]
     (x0, y0), (x1, y1) = points[0], points[10]
-    for x, y in points[1:20]:
+    for x, y in points[1:14]:
         assert y == pytest.approx(y0 + (y1 - y0) * (x - x0) / (x1 - x0), abs=0.3)
     assert x1 > x0 and y1 > y0 + 20
 
@@ -122,19 +123,12 @@ def test_a_line_is_where_its_numbers_are(opened):
 )
 def test_switches_axes(opened, group, values):
     page = opened()
-    if group == "up":
-        # Residual and relative gap are the same numbers in this comparison, from floor to one.
-        page.locator("#chips button").first.click()
-    seen = [(curves(page), page.locator('[data-panel="0"] svg').get_attribute("aria-label"))]
+    seen = [curves(page)]
     for value in values:
         choose(page, group, value)
         assert page.locator(f'#{group} [aria-pressed="true"]').get_attribute("data-value") == value
-        seen.append((curves(page), page.locator('[data-panel="0"] svg').get_attribute("aria-label")))
-    if group != "up":
-        assert all(a[0] != b[0] for a, b in zip(seen, seen[1:], strict=False)), "the lines move"
-    else:
-        assert seen[2][0] != seen[1][0] and seen[3][0] != seen[2][0]
-        assert "objective" in seen[2][1]
+        seen.append(curves(page))
+    assert all(a != b for a, b in itertools.pairwise(seen)), "the lines move"
     assert seen[-1] == seen[0], "and come back"
 
 
@@ -144,9 +138,9 @@ def test_goal_and_measure_change_ranking_and_profile(opened):
     before = cells.all_inner_texts()
     profile = page.locator("#profile path.line").first.get_attribute("d")
     page.select_option("#measure", label="prox calls")
-    assert cells.all_inner_texts() != before and "240" in cells.all_inner_texts()
+    assert cells.all_inner_texts() != before and "264" in cells.all_inner_texts()
     page.select_option("#goal", label="residual ≤ 1e-2")
-    assert "80" in cells.all_inner_texts()
+    assert "56" in cells.all_inner_texts()
     assert page.locator("#profile path.line").first.get_attribute("d") != profile
 
 
@@ -185,7 +179,8 @@ def test_fits_a_phone(opened, scheme):
     box = page.locator('[data-panel="0"] svg').bounding_box()
     assert box["x"] >= 0 and box["x"] + box["width"] <= PHONE["width"] and box["height"] >= 200
     small = page.evaluate(
-        "Math.min(...[...document.querySelectorAll('p, td, th, dd, button')].map(e => parseFloat(getComputedStyle(e).fontSize)))"
+        "Math.min(...[...document.querySelectorAll('p, td, th, dd, button')]"
+        ".map(e => parseFloat(getComputedStyle(e).fontSize)))"
     )
     assert small >= 12
 
@@ -212,8 +207,8 @@ def test_colours_follow_the_scheme_and_can_be_read(opened, scheme):
     assert contrast(page.evaluate(style, ["body", "color"]), paper) >= 7
     assert contrast(page.evaluate(style, [".hint", "color"]), paper) >= 4.5
     assert contrast(page.evaluate(style, [".plot text", "fill"]), surface) >= 4.5
-    resolve = """i => { const e = document.createElement('i'); e.style.color = `var(--s${i})`; document.body.append(e);
-        const c = getComputedStyle(e).color; e.remove(); return c; }"""
+    resolve = """i => { const e = document.createElement('i'); e.style.color = `var(--s${i})`;
+        document.body.append(e); const c = getComputedStyle(e).color; e.remove(); return c; }"""
     for i in range(7):
         assert contrast(page.evaluate(resolve, i), surface) >= 2.9, i
 

@@ -30,17 +30,17 @@ def make_spec(problem: str = "p", solver: str = "s", seed: int = 0, **changes) -
 
 
 def make_record(spec: RunSpec, rate: float = 0.5, checks: int = 60, pace: float = 1e-3) -> Record:
-    """A run whose gap and residual fall by a constant factor a check, from 1, with optimum 2."""
+    """A run whose residual falls by a constant factor a check; its gap, from optimum 2, is the square."""
     steps = np.arange(checks) * 10
     fall = rate ** np.arange(checks, dtype=float)
     columns = {
         "step": steps,
         "seconds": steps * pace * (1 + 0.1 * spec.seed),
-        "objective": 2.0 + fall,
+        "objective": 2.0 + fall**2,
         "residual": fall,
         "calls_value": np.zeros(checks, int),
         "calls_gradient": steps,
-        "calls_prox": 2 * steps,
+        "calls_prox": steps + np.arange(checks) ** 2,
     }
     met = fall[-1] <= 1e-6
     return Record(

@@ -19,10 +19,10 @@ FROM_TWO = Reference(2.0, "known", 3.0, 1e-16)
 
 def test_cost_is_at_the_first_check_that_meets_the_goal():
     record = make_record(make_spec(), rate=0.5)
-    # 0.5**k <= 1e-2 first at k = 7, 1e-6 at k = 20; a check is ten steps, two prox a step.
+    # The residual 0.5**k is at most 1e-2 from k = 7 on, the gap 0.25**k at most 1e-6 from k = 10 on.
     assert cost(record, Goal("residual", 1e-2), "step", FROM_TWO) == 70
-    assert cost(record, Goal("gap", 1e-6), "calls_prox", FROM_TWO) == 400
-    assert cost(record, Goal("gap", 1e-6), "seconds", FROM_TWO) == pytest.approx(0.2)
+    assert cost(record, Goal("gap", 1e-6), "calls_prox", FROM_TWO) == 200
+    assert cost(record, Goal("gap", 1e-6), "seconds", FROM_TWO) == pytest.approx(0.1)
     assert cost(record, Goal("gap", 1e-30), "step", FROM_TWO) == math.inf
     assert cost(record, Goal("gap", 1e-2), "calls_hvp", FROM_TWO) == math.inf
     assert cost(Record.failure(make_spec(), "no"), Goal("gap", 1e-2), "step", FROM_TWO) == math.inf
@@ -111,8 +111,8 @@ def polish(*objective: float) -> Record:
 
 
 def test_reference_is_the_lowest_and_says_where_from():
-    runs = [make_record(make_spec(seed=0), 0.5), make_record(make_spec(seed=1), 0.8)]
-    best = 2.0 + 0.5**59
+    runs = [make_record(make_spec(seed=0), 0.5, 20), make_record(make_spec(seed=1), 0.8, 20)]
+    best = 2.0 + 0.25**19
     plain = reference(CARD, runs, None)
     assert plain.value == best and "s, seed 0, not polished" in plain.source and plain.start == 3.0
     polished = reference(CARD, runs, polish(best, 1.5))
@@ -134,5 +134,5 @@ def test_reference_is_the_lowest_and_says_where_from():
 
 def test_failed_polish_is_told():
     failed = Record.failure(make_spec(), "it died")
-    found = reference(CARD, [make_record(make_spec())], failed)
-    assert "polishing failed: it died" in found.source and found.value == 2.0 + 0.5**59
+    found = reference(CARD, [make_record(make_spec(), 0.5, 20)], failed)
+    assert "polishing failed: it died" in found.source and found.value == 2.0 + 0.25**19

@@ -39,8 +39,8 @@ def test_page_carries_the_numbers(comparison):
     names = [s["name"] for s in data["solvers"]]
     assert sorted(names, key=lambda n: data["solvers"][names.index(n)]["place"]) == ["fast", "steady", "slow"]
     curve = data["curves"][0][names.index("fast")][0]
-    np.testing.assert_allclose(curve["gap"][:5], RATES["fast"] ** np.arange(5.0), rtol=1e-4)
-    assert curve["calls_prox"][:3] == [0, 20, 40] and "calls_value" not in curve
+    np.testing.assert_allclose(curve["gap"][:5], RATES["fast"] ** (2 * np.arange(5.0)), rtol=1e-4)
+    assert curve["calls_prox"][:3] == [0, 11, 24] and "calls_value" not in curve
     score = data["scores"][0][0]
     assert score["costs"][names.index("fast")][0] == pytest.approx(0.132)
     assert score["costs"][names.index("slow")][0] is None
@@ -64,8 +64,8 @@ def test_markdown_ranks(comparison):
     rows = [line for line in text.splitlines() if line.startswith("|")]
     assert [r.split("|")[2].strip() for r in rows[2:5]] == ["fast", "steady", "slow"]
     fast = next(r for r in rows if r.startswith("| fast"))
-    # 120 steps to the tolerance (0.3**12), 120 gradients, 240 prox.
-    assert [c.strip() for c in fast.split("|")[2:6]] == ["132 ms", "120", "120", "240"]
+    # 120 steps to the tolerance (0.3**12), 120 gradients, 264 prox.
+    assert [c.strip() for c in fast.split("|")[2:6]] == ["132 ms", "120", "120", "264"]
     widths = {r.count("|") for r in rows[5:10]}
     assert len(widths) == 1
     assert "    frechet compare problem0" in text

@@ -6,6 +6,7 @@ numerical libraries use one thread. A user's own file has to be at the same path
 """
 
 import os
+import warnings
 from collections import deque
 from collections.abc import Generator, Iterator
 from typing import Any
@@ -59,14 +60,21 @@ class Engine:
 
     def _start(self, workers: int | None, address: str | None) -> None:
         quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
+        if address is None:
+            cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+            options = {
+                "num_cpus": workers or cores,
+                "include_dashboard": False,
+                "_node_ip_address": "127.0.0.1",
+                **quiet,
+            }
+        else:
+            options = {"address": address, **quiet}
         try:
-            if address is None:
-                cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-                self._ray.init(
-                    num_cpus=workers or cores, include_dashboard=False, _node_ip_address="127.0.0.1", **quiet
-                )
-            else:
-                self._ray.init(address=address, **quiet)
+            # Ray's children replace themselves at once, so JAX's warning on forking does not concern them.
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", message=".*fork", category=RuntimeWarning)
+                self._ray.init(**options)
         except Exception as error:
             what = f"reach a Ray cluster at {address}" if address else "start a local Ray"
             raise UserError(f"cannot {what}: {last_line(error)}") from error
