@@ -1,0 +1,172 @@
+"""SciPy's solvers as a dialogue: they ask for an evaluation, the compiled program answers.
+
+A SciPy solver calls the function, but a host callback that runs JAX code can deadlock with the program it
+was called from. So SciPy runs in a thread that stops wherever it needs an evaluation. The program learns
+through one callback what is asked, evaluates it itself, and brings the answer with the next. No callback
+runs JAX code.
+
+What a SciPy run does depends on its start and on the answers alone, so the callbacks are pure: a run is
+found by a digest of both, and one that is not there (after a resume, in another process, or because a member
+of a batch was frozen) is made again from the recorded answers.
+"""
+
+import collections
+import hashlib
+import queue
+import threading
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+_LIVE = 256
+
+
+class Reply(NamedTuple):
+    """What SciPy asks next: arrays of fixed shapes.
+
+    ``query`` numbers the kind of evaluation, at ``point`` and along ``vector``; it is -1 when the run has
+    ended. ``x`` is the last iterate accepted. ``known`` is false where the run has to be made again.
+    """
+
+    query: Any
+    point: Any
+    vector: Any
+    x: Any
+    digest: Any
+    known: Any
+
+
+class _Closed(Exception):
+    """Ends a run nobody waits for."""
+
+
+class Run:
+    """One SciPy run in a thread of its own.
+
+    Args:
+        drive: ``drive(start, lower, upper, ask, report)`` runs SciPy and returns the final iterate;
+            ``ask(query, point, vector)`` returns an evaluation, ``report(x)`` notes an accepted iterate.
+        start, lower, upper: vectors.
+    """
+
+    def __init__(self, drive: Callable, start: np.ndarray, lower: np.ndarray, upper: np.ndarray):
+        self._requests: queue.SimpleQueue = queue.SimpleQueue()
+        self._answers: queue.SimpleQueue = queue.SimpleQueue()
+        self._x = start
+        self._thread = threading.Thread(target=self._work, args=(drive, start, lower, upper), daemon=True)
+        self._thread.start()
+        self.pending = self._next()
+
+    def _work(self, drive: Callable, start: np.ndarray, lower: np.ndarray, upper: np.ndarray) -> None:
+        nothing = np.zeros_like(start)
+        try:
+            with np.errstate(all="ignore"):
+                x = np.array(drive(start.copy(), lower, upper, self._ask, self._report), float)
+            self._requests.put((-1, x, nothing, x))
+        except _Closed:
+            pass
+        except Exception as error:
+            self._requests.put(error)
+
+    def _ask(self, query: int, point: np.ndarray, vector: np.ndarray | None = None) -> np.ndarray:
+        vector = np.zeros_like(point) if vector is None else np.array(vector, float)
+        self._requests.put((query, np.array(point, float), vector, self._x))
+        answer = self._answers.get()
+        if answer is None:
+            raise _Closed
+        return answer
+
+    def _report(self, x: np.ndarray) -> None:
+        self._x = np.array(x, float)
+
+    def _next(self) -> tuple:
+        request = self._requests.get()
+        if isinstance(request, Exception):
+            raise request
+        return request
+
+    @property
+    def waiting(self) -> bool:
+        """Whether it can take an answer."""
+        return self.pending[0] >= 0 and self._thread.is_alive()
+
+    def tell(self, answer: np.ndarray) -> None:
+        """Hands over the evaluation asked for and waits for the next request."""
+        self._answers.put(np.array(answer, float))
+        self.pending = self._next()
+
+    def close(self) -> None:
+        """Ends the thread."""
+        self._answers.put(None)
+
+
+_runs: collections.OrderedDict[bytes, Run] = collections.OrderedDict()
+_lock = threading.RLock()
+
+
+def _keep(digest: bytes, run: Run) -> None:
+    _runs[digest] = run
+    _runs.move_to_end(digest)
+    while len(_runs) > _LIVE:
+        _runs.popitem(last=False)[1].close()
+
+
+def _digest(*parts: bytes) -> bytes:
+    return hashlib.blake2b(b"".join(parts), digest_size=16).digest()
+
+
+def _reply(run: Run | None, digest: bytes, like: np.ndarray) -> Reply:
+    if run is None:
+        blank = np.zeros_like(like)
+        return Reply(np.int32(-1), blank, blank, blank, np.zeros(16, np.uint8), np.False_)
+    query, *vectors = run.pending
+    point, vector, x = (np.asarray(v, like.dtype) for v in vectors)
+    return Reply(np.int32(query), point, vector, x, np.frombuffer(digest, np.uint8).copy(), np.True_)
+
+
+def answer(start: Any, digest: Any, evaluation: Any, wanted: Any) -> Reply:
+    """Brings an evaluation to the run with that digest; not ``known`` if there is none."""
+    like = np.asarray(start)
+    if not wanted:
+        return _reply(None, b"", like)
+    evaluation, before = np.asarray(evaluation), np.asarray(digest).tobytes()
+    after = _digest(before, evaluation.tobytes())
+    with _lock:
+        run = _runs.get(after)
+        if run is None:
+            run = _runs.pop(before, None)
+            if run is None or not run.waiting:
+                return _reply(None, b"", like)
+            run.tell(evaluation)
+        _keep(after, run)
+        return _reply(run, after, like)
+
+
+def replay(
+    name: str, drive: Callable, start: Any, lower: Any, upper: Any, tape: Any, count: Any, wanted: Any
+) -> Reply:
+    """Starts a run and brings it the first ``count`` evaluations of the tape.
+
+    Args:
+        name: tells runs of different settings apart.
+        drive: as for `Run`.
+        start, lower, upper: vectors.
+        tape: evaluations, one a row.
+        count: how many rows have been asked for so far.
+        wanted: nothing is done where false.
+    """
+    like = np.asarray(start)
+    if not wanted:
+        return _reply(None, b"", like)
+    vectors = [np.asarray(v) for v in (start, lower, upper)]
+    digest = _digest(name.encode(), *(v.tobytes() for v in vectors))
+    with _lock:
+        run = Run(drive, *(v.astype(float) for v in vectors))
+        for evaluation in np.asarray(tape)[: int(count)]:
+            if not run.waiting:
+                break
+            digest = _digest(digest, evaluation.tobytes())
+            run.tell(evaluation)
+        _keep(digest, run)
+        return _reply(run, digest, like)
