@@ -212,7 +212,7 @@ def test_lipschitz_bounds_the_exact_constant_closely(name, weighted, precision):
     loss, X, _, _ = make(name, sample_weight=weight if weighted else None)
     exact = loss.curvature * np.linalg.norm(np.sqrt(weight)[:, None] * X, 2) ** 2 / N
     bound = float(jax.jit(lambda loss: loss.lipschitz())(loss))
-    assert exact * (1 - 1e-6) <= bound <= exact * 1.03
+    assert exact * (1 - 1e-6) <= bound <= exact * 1.021
     terms = loss.lipschitz_terms()
     np.testing.assert_allclose(terms, loss.curvature * weight * (X**2).sum(1), rtol=1e-5)
 
@@ -221,11 +221,12 @@ def test_lipschitz_of_a_zero_and_of_a_tall_design(float64):
     y = np.ones(3)
     assert float(losses.Squared(np.zeros((3, 2)), y).lipschitz()) == 0
     rng = np.random.default_rng(0)
-    for shape in ((400, 3), (3, 400), (60, 60), (1, 1)):
+    # Gaussian designs crowd their largest singular values, which is what hides the largest of all
+    for shape in ((400, 3), (3, 400), (60, 60), (1, 1), (500, 500), (1000, 200), (200, 1000)):
         X = rng.normal(size=shape)
         exact = np.linalg.norm(X, 2) ** 2 / shape[0]
         bound = float(losses.Squared(X, np.zeros(shape[0])).lipschitz())
-        assert exact * (1 - 1e-9) <= bound <= 1.03 * exact, shape
+        assert exact <= bound <= 1.021 * exact, shape
 
 
 def test_lipschitz_is_a_constant_to_differentiation(float64):

@@ -1,5 +1,6 @@
 """The mean of a pointwise loss over the predictions of a linear model."""
 
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -12,6 +13,7 @@ from jax.experimental.sparse import BCOO
 from jaxtyping import Array, Float, Int, Scalar
 
 from frechet.convex.parameters import parameter
+from frechet.core import lift
 
 
 def _array(x: Any) -> Any:
@@ -127,19 +129,17 @@ class LinearModel(eqx.Module):
         """
         X = _rows(self.X, indices, self.row_entries) if isinstance(self.X, BCOO) else self.X[indices]
         weight = None if self.sample_weight is None else self.sample_weight[indices]
-        return eqx.tree_at(
-            lambda model: (model.X, model.y, model.sample_weight, model.by_column),
-            self,
-            (X, self.y[indices], weight, None),
-            is_leaf=lambda node: node is None or isinstance(node, BCOO | tuple),
-        )
+        return lift.replaced(self, X=X, y=self.y[indices], sample_weight=weight, by_column=None)
 
     def lipschitz(self) -> Scalar:
         r"""A bound on the Lipschitz constant of the gradient, $c \, \sigma_{\max}(S^{1/2} X)^2 / n$.
 
-        Here c is `curvature`. The largest eigenvalue comes from power iteration; what is returned is its
-        Rayleigh quotient plus the norm of its residual, so that it errs upwards, by about 1%. Differentiation
-        takes it for a constant.
+        Here c is `curvature`. The eigenvalue comes from 40 Lanczos steps, raised by 2%: for any design of
+        p columns that is a bound but for a probability of $2.6 \cdot 10^{-5} \sqrt{p}$ over the random start,
+        which is always the same. Differentiation takes it for a constant.
+
+        Source: J. Kuczyński, H. Woźniakowski, "Estimating the largest eigenvalue by the power and Lanczos
+            algorithms with a random start", 1992, theorem 4.2.
         """
         X, weight = lax.stop_gradient((self.X, self.sample_weight))
 
@@ -147,20 +147,8 @@ class LinearModel(eqx.Module):
             z = X @ v
             return (z if weight is None else weight * z) @ X
 
-        def improve(carry):
-            v, _, _, step = carry
-            u = gram(v)
-            rayleigh = v @ u
-            return u / _positive(jnp.linalg.norm(u)), rayleigh, jnp.linalg.norm(u - rayleigh * v), step + 1
-
-        def unsure(carry):
-            _, rayleigh, error, step = carry
-            return (step < 300) & (error > 0.01 * rayleigh)
-
-        v = jax.random.normal(jax.random.key(0), (X.shape[1],), X.dtype)
-        start = (v / _positive(jnp.linalg.norm(v)), jnp.zeros((), X.dtype), jnp.ones((), X.dtype), 0)
-        _, rayleigh, error, _ = lax.while_loop(unsure, improve, start)
-        return lax.stop_gradient(self.curvature) * (rayleigh + error) / self.count
+        largest = _largest_eigenvalue(gram, X.shape[1], X.dtype)
+        return lax.stop_gradient(self.curvature) * 1.02 * largest / self.count
 
     def lipschitz_terms(self) -> Float[Array, " n"]:
         r"""Bounds on the Lipschitz constants of the terms' gradients, $c \, s_i \|x_i\|^2$; shape (n,)."""
@@ -185,9 +173,28 @@ def positive_parameter(name: str, value: Any) -> Any:
     return value
 
 
-def _positive(norm: Array) -> Array:
-    # a zero matrix has the zero vector for every iterate: keep 0 / 0 out of it
-    return jnp.where(norm == 0, 1, norm)
+def _largest_eigenvalue(matvec: Callable[[Array], Array], size: int, dtype: Any) -> Scalar:
+    """The largest Ritz value of 40 Lanczos steps, with full reorthogonalisation; exact up to size 40."""
+    steps = min(40, size)
+
+    def extend(i, carry):
+        V, diagonal, beside = carry
+        u = matvec(V[i])
+        height = V[i] @ u
+        for _ in range(2):  # once leaves rounding errors behind, twice is enough
+            u = u - V.T @ (V @ u)
+        diagonal, norm = diagonal.at[i].set(height), jnp.linalg.norm(u)
+        # what is left once V spans all that the start reaches is rounding error, not orthogonal to V
+        spent = norm <= 1000 * jnp.finfo(dtype).eps * jnp.max(diagonal)
+        following = jnp.where(spent, 0, u / jnp.where(spent, 1, norm))
+        return V.at[i + 1].set(following), diagonal, beside.at[i].set(jnp.where(spent, 0, norm))
+
+    start = jax.random.normal(jax.random.key(0), (size,), dtype)
+    V = jnp.zeros((steps + 1, size), dtype).at[0].set(start / jnp.linalg.norm(start))
+    zeros = jnp.zeros(steps, dtype)
+    _, diagonal, beside = lax.fori_loop(0, steps, extend, (V, zeros, zeros))
+    beside = jnp.diag(beside[:-1], 1)
+    return jnp.linalg.eigvalsh(jnp.diag(diagonal) + beside + beside.T)[-1]
 
 
 def _design(X: Any) -> tuple[Array | BCOO, int]:
