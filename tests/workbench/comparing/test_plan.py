@@ -11,6 +11,7 @@ import pytest
 
 import frechet as fr
 from frechet.workbench.comparing import fingerprint
+from frechet.workbench.comparing.loading import load_solvers
 from frechet.workbench.comparing.plan import Plan, make_plan, parse_budget, show_budget
 from frechet.workbench.errors import UserError
 
@@ -135,9 +136,17 @@ def test_fingerprint_sees_content_not_place():
         assert key != fingerprint.of_problem(build(2.0, jnp.ones(3)), jnp.zeros(3))
 
 
-def test_solver_fingerprint_sees_settings():
-    a, b = fr.solvers.FISTA(), fr.solvers.FISTA()
-    assert fingerprint.of_solver(a) == fingerprint.of_solver(b)
+def test_solver_fingerprint_sees_settings_and_source(tmp_path):
+    text = "import frechet as fr\nclass Own(fr.Solver):\n    step_size: float = 0.1\n"
+    (tmp_path / "own.py").write_text(text)
+
+    def key(name: str) -> str:
+        return fingerprint.of_solver(load_solvers([f"{tmp_path}/own.py:{name}"])[name][1])
+
+    before = key("Own")
+    assert before == key("Own")
+    (tmp_path / "own.py").write_text(text + "fast = Own(0.2)\n")
+    assert key("fast") != key("Own") != before
 
 
 def test_solvers_that_do_not_fit_are_listed_with_the_reason(toy):
@@ -243,7 +252,7 @@ def test_file_may_import_its_neighbours_and_return_a_case(tmp_path, toy):
 
 
 def test_changed_file_is_another_problem(tmp_path, toy):
-    text = "import frechet as fr\ndef p(): return fr.Composite(lambda x: (x**2).sum()), [1.0, 2.0]\n"
+    text = "import frechet as fr\ndef p(): return fr.Composite(lambda x: (x[0] - 1) ** 2), [1.0, 2.0]\n"
     (tmp_path / "my.py").write_text(text)
     before = planned([f"{tmp_path}/my.py:p"], [f"{toy}:Descent"]).runs[0].hash
     (tmp_path / "my.py").write_text(text + "# touched\n")

@@ -94,9 +94,19 @@ def test_comparison_takes_the_median_over_seeds(tmp_path):
     assert not np.isfinite(middle[names.index("slow")]).any()
     assert [names[r.solver] for r in comparison.ranking()] == ["fast", "steady", "slow"]
     assert comparison.measures == ["seconds", "step", "calls_gradient", "calls_prox"]
+    assert comparison.sentence() == "fast was the fastest to a residual ≤ 1e-6 on all 2 problems."
+
+
+def test_sentence_of_a_mixed_result(tmp_path):
+    """On the second problem the leader takes twice the best one's time."""
+    comparison = make_comparison(tmp_path)
+    for record in comparison.records:
+        if record.spec.problem == "problem1" and record.spec.solver == "fast":
+            steady = comparison.of("problem1", "steady")[record.spec.seed]
+            record.columns["seconds"] = steady.columns["seconds"] * 27 * 2 / 12
     assert comparison.sentence() == (
-        "fast leads: it reached a residual ≤ 1e-6 on 2 of 2 problems, the fastest on 2 of them, "
-        "and took 1 times the best solver's run time on average."
+        "fast leads: it reached a residual ≤ 1e-6 on 2 of 2 problems, the fastest on 1 of them, "
+        "and took 1.4 times the best solver's run time on average."
     )
 
 

@@ -132,8 +132,7 @@ def command(
     if plan.asked_solvers is not None:
         words += ["--solvers", ",".join(plan.asked_solvers)]
     words += ["--budget", show_budget(plan.budget), "--seeds", str(plan.seeds)]
-    if plan.tol is not None:
-        words += ["--tol", f"{plan.tol:g}"]
+    words += ["--tol", "auto" if plan.tol is None else f"{plan.tol:g}"]
     words += ["--precision", plan.precision, "--engine", engine]
     if workers is not None:
         words += ["--workers", str(workers)]

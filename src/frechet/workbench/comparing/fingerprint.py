@@ -1,8 +1,10 @@
 """Short stable names for what is run: the same problem or solver has the same one in any process."""
 
 import hashlib
+import inspect
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+|id=0x[0-9a-fA-F]+|id=\d+")
@@ -51,6 +53,15 @@ def of_problem(problem: Any, x0: Any) -> str:
 
 
 def of_solver(solver: Any) -> str:
-    """Names a solver: its class, its settings as printed, and the content of its arrays."""
+    """Names a solver: its class, the file that defines it, its settings as printed, its arrays."""
     cls = type(solver)
-    return digest(f"{cls.__module__}.{cls.__qualname__}", _ADDRESS.sub("", repr(solver)), _arrays(solver))
+    try:
+        source = Path(inspect.getfile(cls)).read_bytes()
+    except (OSError, TypeError):  # typed at a prompt: there is no file to have changed
+        source = b""
+    return digest(
+        f"{cls.__module__}.{cls.__qualname__}",
+        hashlib.sha256(source).hexdigest(),
+        _ADDRESS.sub("", repr(solver)),
+        _arrays(solver),
+    )

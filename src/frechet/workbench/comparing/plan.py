@@ -30,7 +30,7 @@ class RunSpec:
         problem: the problem's name.
         problem_key: fingerprint of its content (and of the user's file, if it comes from one).
         solver: the solver's name.
-        solver_key: fingerprint of its class and settings.
+        solver_key: fingerprint of its class, source file and settings.
         seed: seed of the run's key.
         budget: ``{"seconds": 10.0}``, ``{"steps": 500}``, or a count of any oracle; any of them ends the run.
         tol: the residual at which it is done; None for the square root of the precision's epsilon.
@@ -337,16 +337,49 @@ def _solver_card(name: str, solver: Any) -> SolverCard:
     import inspect
 
     doc = inspect.getdoc(type(solver)) or ""
+    if doc.startswith(f"{type(solver).__name__}("):  # what dataclasses write where nobody else did
+        doc = ""
     return SolverCard(
         name=name,
         kind=type(solver).__name__,
-        summary=" ".join(doc.split("\n\n")[0].split()),
+        summary=_plain_maths(" ".join(doc.split("\n\n")[0].split())),
         source=_section(doc, "Source"),
         accepts=solver.accepts.__name__,
         needs=sorted(solver.needs),
         settings={f.name: _shown(getattr(solver, f.name)) for f in fields(solver)},
         stochastic=bool(solver.stochastic),
     )
+
+
+_SYMBOLS = {
+    r"\\frac\s*\{([^{}]*)\}\s*\{([^{}]*)\}": r"\1/\2",
+    r"\\frac\s*(\w)\s*(\w)": r"\1/\2 ",
+    r"\\(?:mathrm|mathbf|mathcal|operatorname|text)\{([^{}]*)\}": r"\1",
+    r"\\sum": "Σ",
+    r"\\nabla": "∇",
+    r"\\leq?(?![a-z])": "≤",
+    r"\\geq?(?![a-z])": "≥",
+    r"\\\|": "‖",
+    r"\\([a-zA-Z]+)": r"\1",
+    r"[{}$]": "",
+}
+
+
+def _plain_maths(text: str) -> str:
+    """A docstring's LaTeX as text; a card has no room for more.
+
+    Example:
+        >>> _plain_maths(r"Minimises $\\frac1n\\sum_i f_i(x) + g(x)$.")
+        'Minimises 1/n Σ_i f_i(x) + g(x).'
+    """
+
+    def plain(match: re.Match[str]) -> str:
+        maths = match[0]
+        for pattern, symbol in _SYMBOLS.items():
+            maths = re.sub(pattern, symbol, maths)
+        return maths
+
+    return re.sub(r"\$[^$]*\$", plain, text)
 
 
 def _section(doc: str, title: str) -> str:

@@ -140,7 +140,7 @@ def ranking(costs: Float[np.ndarray, "solvers problems"]) -> list[Rank]:
     """Solvers by problems solved, then by how much slower than the best they typically are.
 
     Example:
-        >>> [r.solver for r in ranking(np.array([[1.0, np.inf], [2.0, 2.0], [1.0, 4.0]]))]
+        >>> [r.solver for r in ranking(np.array([[1.0, np.inf], [2.0, 2.0], [1.0, 3.0]]))]
         [2, 1, 0]
     """
     table = []

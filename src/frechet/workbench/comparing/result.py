@@ -116,6 +116,8 @@ class Comparison:
             )
         best = costs.min(axis=0)
         wins = int(((costs[top.solver] == best) & np.isfinite(best)).sum())
+        if wins == total:
+            return f"{name} was the fastest to a {goal.label} on all {total} problems."
         fastest = f"the fastest on {wins} of them" if wins else "though never the fastest"
         return (
             f"{name} leads: it reached a {goal.label} on {top.solved} of {total} problems, {fastest}, "

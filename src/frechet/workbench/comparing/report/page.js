@@ -45,6 +45,7 @@
     }
   }
 
+  const capital = (text) => text[0].toUpperCase() + text.slice(1);
   const spent = (key, v) => (key === "seconds" ? seconds(v) : finite(v) ? Math.round(v).toLocaleString("en") : "–");
   const measureLabel = (key) => data.measures.find((m) => m.key === key).label;
   const axisLabel = (key) => (key === "seconds" ? "run time (s)" : measureLabel(key));
@@ -376,24 +377,27 @@
   }
 
   function fillResult(table) {
-    const p = Number(table.dataset.result), columns = data.measures.map((m, i) => ({ ...m, score: data.scores[state.goal][i] }));
-    const heads = [["Solver", ""], ...columns.map((c) => [`${c.label[0].toUpperCase()}${c.label.slice(1)}`, "number"]),
-      ["Final gap", "number"], ["Final residual", "number"], ["Ran", "number"], ["Compile", "number"], ["Status", ""]];
-    const run = data.solvers.map((_, s) => s).filter((s) => data.ends[p][s] !== null);
-    const time = (s) => data.scores[state.goal][state.measure].costs[s][p];
-    run.sort((a, b) => (time(a) === null ? Infinity : time(a)) - (time(b) === null ? Infinity : time(b)) || data.solvers[a].place - data.solvers[b].place || 0);
-    fill(table, heads, run.map((s) => {
+    const p = Number(table.dataset.result);
+    const columns = data.measures
+      .map((m, i) => ({ ...m, score: data.scores[state.goal][i] }))
+      .filter((c, i) => i < 2 || c.score.costs.some((row) => row[p] > 0));
+    const heads = [["Solver", ""], ...columns.slice(0, 2).map((c) => [capital(c.label), "number"]), ["Final gap", "number"],
+      ["Final residual", "number"], ["Status", ""], ...columns.slice(2).map((c) => [capital(c.label), "number"]),
+      ["Ran", "number"], ["Compile", "number"]];
+    const ran = data.solvers.map((_, s) => s).filter((s) => data.ends[p][s] !== null);
+    const time = (s) => { const c = data.scores[state.goal][state.measure].costs[s][p]; return c === null ? 1e300 : c; };
+    ran.sort((a, b) => time(a) - time(b) || data.solvers[a].place - data.solvers[b].place);
+    fill(table, heads, ran.map((s) => {
       const end = data.ends[p][s];
+      const counted = columns.map((c) => {
+        const [middle, least, most] = [c.score.costs[s][p], c.score.least[s][p], c.score.most[s][p]];
+        const spread = finite(middle) && finite(most) && most > least * 1.05 ? `${spent(c.key, least)}–${spent(c.key, most)}` : null;
+        return cell(spent(c.key, middle), middle, "number", spread);
+      });
+      const status = html("td", { "data-key": end.status, "data-text": "", title: end.reason }, end.status);
       return [
-        nameCell(s),
-        ...columns.map((c) => {
-          const [middle, least, most] = [c.score.costs[s][p], c.score.least[s][p], c.score.most[s][p]];
-          const spread = finite(middle) && finite(most) && most > least * 1.05 ? `${spent(c.key, least)}–${spent(c.key, most)}` : null;
-          return cell(spent(c.key, middle), middle, "number", spread);
-        }),
-        cell(number(end.gap), end.gap), cell(number(end.residual), end.residual), cell(seconds(end.seconds), end.seconds),
-        cell(seconds(end.compile), end.compile),
-        (() => { const td = html("td", { "data-key": end.status, "data-text": "", title: end.reason }, end.status); return td; })(),
+        nameCell(s), ...counted.slice(0, 2), cell(number(end.gap), end.gap), cell(number(end.residual), end.residual),
+        status, ...counted.slice(2), cell(seconds(end.seconds), end.seconds), cell(seconds(end.compile), end.compile),
       ];
     }));
   }
