@@ -22,8 +22,9 @@ def l1_logistic():
         C=1 / (0.01 * len(y)),
         fit_intercept=False,
         solver="liblinear",
-        tol=1e-14,
+        tol=1e-11,
         max_iter=10_000,
+        random_state=0,
     )
     return peer.fit(X, y).coef_[0]
 

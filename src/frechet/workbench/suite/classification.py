@@ -18,7 +18,7 @@ _BREAST_CANCER = (
 def l1_logistic() -> Case:
     """Standardised features, no intercept, weight 0.01."""
     X, y = data.breast_cancer()
-    # optimum: scikit-learn's liblinear, tolerance 1e-14
+    # optimum: scikit-learn's liblinear, tolerance 1e-11
     return Case(Composite(Logistic(X, y), L1(0.01)), jnp.zeros(X.shape[1]), optimum=0.1642463716942927)
 
 

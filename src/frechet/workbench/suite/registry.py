@@ -104,7 +104,8 @@ def load(name: str) -> Case:
         UnknownProblem: for another name; the message suggests the nearest.
 
     Example:
-        >>> case = load("lasso")
+        >>> from frechet.workbench import suite
+        >>> case = suite.load("lasso")
         >>> case.problem.kind, case.x0.shape
         ('Composite', (10,))
     """
