@@ -138,7 +138,7 @@ class ProximalSGD(Solver):
     def fits(self, problem: Problem) -> str | None:
         reason = super().fits(problem)
         if reason is None and self.schedule.step_size is None:
-            name = f"ProximalSGD({type(self.schedule).__name__}(...))"
+            name = type(self.schedule).__name__
             reason = sampling.lacks_step_size(problem, name)  # pyright: ignore[reportArgumentType]
         return reason
 

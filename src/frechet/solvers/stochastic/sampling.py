@@ -34,10 +34,10 @@ def check_batch_size(batch_size: Any) -> None:
 def lacks_step_size(problem: Composite, solver: str) -> str | None:
     """Why no default step size can be derived, or None if one can."""
     if not hasattr(problem.f, "lipschitz_terms"):
-        return f"needs a step size: f has no lipschitz_terms to derive one from; pass {solver}(step_size=...)"
+        return f"needs a step size: f has no lipschitz_terms to derive one from; pass step_size to {solver}"
     curvature = getattr(problem.f, "curvature", None)
     if isinstance(curvature, float) and math.isinf(curvature):
-        return f"needs a step size: the gradient of f is not Lipschitz; pass {solver}(step_size=...)"
+        return f"needs a step size: the gradient of f is not Lipschitz; pass step_size to {solver}"
     return None
 
 
