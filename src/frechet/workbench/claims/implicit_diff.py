@@ -5,10 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 
 import frechet as fr
+from frechet.core.solve import Differentiate
 from frechet.solvers.proximal.fista import FISTA
 from frechet.workbench.claims import Evidence, claim
 
 SYSTEM = "implicit-diff"
+RULES: tuple[Differentiate, ...] = ("implicit", "unroll")
 
 
 def _regression(n: int = 30, p: int = 5, seed: int = 0) -> tuple[jax.Array, jax.Array]:
@@ -49,10 +51,14 @@ def adjoint() -> Evidence:
     _, forward = jax.jvp(x_of, (X, y, 0.7), (dX, dy, 0.3))
     gX, gy, glam = jax.vjp(x_of, X, y, 0.7)[1](w)
     a, b = w @ forward, jnp.sum(gX * dX) + gy @ dy + 0.3 * glam
-    return Evidence.at_most(1e-12, float(abs(a - b) / abs(a)), note="relative difference of <w, Jv> and <J'w, v>")
+    return Evidence.at_most(
+        1e-12, float(abs(a - b) / abs(a)), note="relative difference of <w, Jv> and <J'w, v>"
+    )
 
 
-@claim(SYSTEM, "the Jacobian's error is of the order of the solution's: slope 1 over five decades (Theorem 1)")
+@claim(
+    SYSTEM, "the Jacobian's error is of the order of the solution's: slope 1 over five decades (Theorem 1)"
+)
 def stability() -> Evidence:
     X, y = _regression()
     labels = (y > 0).astype(X.dtype)
@@ -73,7 +79,8 @@ def stability() -> Evidence:
         }
         for tol in np.logspace(-2, -7, 11)
     ]
-    slope = np.polyfit(*(np.log([r[k] for r in rows]) for k in ("|x - x*|", "|J - J*|")), 1)[0]
+    dx, dj = ([r[k] for r in rows] for k in ("|x - x*|", "|J - J*|"))
+    slope = np.polyfit(np.log(dx), np.log(dj), 1)[0]
     return Evidence.equal(1.0, float(slope), tolerance=0.1, note="log-log slope", rows=rows)
 
 
@@ -129,7 +136,9 @@ def peers() -> Evidence:
     return Evidence.at_most(1e-6, max(r["relative difference"] for r in rows), rows=rows)
 
 
-@claim(SYSTEM, "each kind of optimality map gives the right derivative, to the accuracy of finite differences")
+@claim(
+    SYSTEM, "each kind of optimality map gives the right derivative, to the accuracy of finite differences"
+)
 def catalogue() -> Evidence:
     X, y = _regression()
     squared = fr.losses.Squared(X, y)
@@ -159,16 +168,16 @@ def catalogue() -> Evidence:
 def memory() -> Evidence:
     X, y = _regression()
 
-    def bytes_of(rule: str, steps: int) -> int:
+    def bytes_of(rule: Differentiate, steps: int) -> int:
         f = lambda lam: jnp.sum(  # noqa: E731
             fr.solve(_ridge(X, y, lam), jnp.zeros(5), FISTA(), max_steps=steps, differentiate=rule).x
         )
         analysis = jax.jit(jax.grad(f)).lower(0.7).compile().memory_analysis()
-        return analysis.temp_size_in_bytes
+        return analysis.temp_size_in_bytes  # pyright: ignore[reportOptionalMemberAccess]
 
     rows = [
         {"rule": rule, "100 steps": bytes_of(rule, 100), "10,000 steps": bytes_of(rule, 10_000)}
-        for rule in ("implicit", "unroll")
+        for rule in RULES
     ]
     growth = {r["rule"]: r["10,000 steps"] / max(r["100 steps"], 1) for r in rows}
     note = f"bytes of temporaries; unrolling grows {growth['unroll']:.0f}-fold for a hundredfold steps"
