@@ -30,7 +30,7 @@ docs: $(STAMPS)/docs
 	$(BIN)/mkdocs build --strict
 
 bench: $(STAMPS)/benchmarks
-	@for script in benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+	@for script in $(filter-out benchmarks/timing.py,$(wildcard benchmarks/*.py)); do echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
 ## requirements: pin again what pyproject.toml asks for (needs uv)
 PIN := uv pip compile pyproject.toml --quiet --universal --fork-strategy fewest --python-version 3.11 \

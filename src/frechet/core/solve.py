@@ -88,7 +88,7 @@ def solve(
         key: random key for stochastic solvers; fixed when left out.
         differentiate: the derivative rule.
         linear_solver: a Lineax solver for the implicit derivative; by default a dense factorisation up to
-            1,024 unknowns, then conjugate gradients (smooth) or GMRES.
+            256 unknowns, then conjugate gradients (composite problems) or GMRES.
 
     Returns:
         A `Solution`.
