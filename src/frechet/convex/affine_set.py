@@ -51,7 +51,6 @@ class AffineSet(Vector):
         return jnp.sum(feasible(jnp.abs(A @ x - b), jnp.abs(A) @ jnp.abs(x) + jnp.abs(b)))
 
     def vector_prox(self, x: Float[Array, " n"], step: Any) -> Float[Array, " n"]:
-        import lineax as lx
-
         A, b = self._system(x)
-        return x - lx.linear_solve(lx.MatrixLinearOperator(A), A @ x - b, lx.SVD(), throw=False).value
+        # Not a Lineax solve, which raises inside of jit where x holds a NaN.
+        return x - jnp.linalg.pinv(A) @ (A @ x - b)

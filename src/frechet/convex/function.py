@@ -95,6 +95,13 @@ class Function(eqx.Module):
         return jax.tree.map(lambda u, p: u - jnp.asarray(step, u.dtype) * p, x, scaled)
 
 
+def function(g: Any) -> Function:
+    """``g`` itself, checked to be a convex function."""
+    if not isinstance(g, Function):
+        raise TypeError(f"g must be a convex function, such as frechet.convex.L1, got {type(g).__name__}")
+    return g
+
+
 def _subtract(a: PyTree[Array], b: PyTree[Array]) -> PyTree[Array]:
     return jax.tree.map(jnp.subtract, a, b)
 

@@ -41,5 +41,7 @@ class L1Ball(Vector):
 
     def vector_prox(self, x: Float[Array, " n"], step: Any) -> Float[Array, " n"]:
         radius = scalar("radius", self.radius, x)
-        size = jnp.abs(x)
-        return jnp.where(jnp.sum(size) <= radius, x, jnp.sign(x) * project_simplex(size, radius))
+        sign, inside = jnp.sign(x), jnp.sum(jnp.abs(x)) <= radius
+        # Zeros stay zero; put far below, rounding cannot bring them into the support.
+        size = jnp.where(x == 0, -radius, sign * x)
+        return jnp.where(inside, x, sign * project_simplex(size, radius))

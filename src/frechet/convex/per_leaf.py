@@ -17,9 +17,7 @@ def _is_function(value: Any) -> bool:
 def _checked(functions: PyTree[Any]) -> PyTree[Function]:
     for leaf in jax.tree.leaves(functions, is_leaf=_is_function):
         if not _is_function(leaf):
-            raise TypeError(
-                f"PerLeaf takes a pytree of frechet.convex functions, found a {type(leaf).__name__}"
-            )
+            raise TypeError(f"functions must be a pytree of convex functions, found a {type(leaf).__name__}")
     return functions
 
 

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PyTree, Scalar
 
-from frechet.convex.function import Function
+from frechet.convex.function import Function, function
 from frechet.convex.parameters import entry, floating, matched, parameter
 
 
@@ -22,6 +22,7 @@ class PlusQuadratic(Function):
         b: a number, an array that broadcasts to ``x``, or a prefix pytree of ``x``.
 
     Raises:
+        TypeError: ``g`` is not a function of this kind.
         ValueError: ``a`` is below zero.
 
     Source: Parikh and Boyd, 2014, "Proximal Algorithms", section 2.2.
@@ -34,7 +35,7 @@ class PlusQuadratic(Function):
         [2.0, 0.0]
     """
 
-    g: Function
+    g: Function = eqx.field(converter=function)
     a: Any = eqx.field(default=0.0, converter=lambda a: parameter("a", a, least=0))
     b: PyTree[Any] = eqx.field(default=0.0, converter=lambda b: parameter("b", b))
 

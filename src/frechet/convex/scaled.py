@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PyTree, Scalar
 
-from frechet.convex.function import Function
+from frechet.convex.function import Function, function
 from frechet.convex.parameters import parameter
 
 
@@ -19,6 +19,7 @@ class Scaled(Function):
         g: a function.
 
     Raises:
+        TypeError: ``g`` is not a function of this kind.
         ValueError: ``c`` is below zero.
 
     Example:
@@ -29,7 +30,7 @@ class Scaled(Function):
     """
 
     c: Any = eqx.field(converter=lambda c: parameter("c", c, least=0))
-    g: Function
+    g: Function = eqx.field(converter=function)
 
     @property
     def separable(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]

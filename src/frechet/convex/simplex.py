@@ -13,10 +13,14 @@ from frechet.convex.vector import Vector, scalar
 
 def project_simplex(x: Float[Array, " n"], scale: Array) -> Float[Array, " n"]:
     """Euclidean projection onto the nonnegative vectors that sum to ``scale``."""
-    from optax.projections import projection_simplex
-
-    # The projection does not see a constant added to all entries; without it the sums inside do not cancel.
-    return projection_simplex(x - lax.stop_gradient(jnp.max(x)), scale)
+    # The projection does not see a constant added to all entries; without it the sums below do not cancel.
+    shifted = x - lax.stop_gradient(jnp.max(x))
+    ordered = jnp.sort(lax.stop_gradient(shifted), descending=True)
+    kept = jnp.arange(1, x.size + 1) * ordered > jnp.cumsum(ordered) - lax.stop_gradient(scale)
+    # Given which entries stay positive, a formula, which JAX differentiates by itself.
+    dropped = shifted < ordered[jnp.sum(kept) - 1]
+    threshold = (jnp.sum(jnp.where(dropped, 0, shifted)) - scale) / jnp.sum(~dropped)
+    return jnp.where(dropped | (shifted < threshold), 0, shifted - threshold)
 
 
 class Simplex(Vector):

@@ -68,6 +68,7 @@ def denoise(y: Float[Array, " n"], weight: Float[Array, " n-1"]) -> Float[Array,
     return jnp.append(u, lower[-1])
 
 
+@jax.jit
 def prox_total_variation(y: Float[Array, " n"], weight: Float[Array, " n-1"]) -> Float[Array, " n"]:
     """`denoise`, with its exact derivatives.
 

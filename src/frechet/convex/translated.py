@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PyTree, Scalar
 
-from frechet.convex.function import Function
+from frechet.convex.function import Function, function
 from frechet.convex.parameters import entry, floating, matched, parameter
 
 
@@ -18,6 +18,9 @@ class Translated(Function):
         g: a function.
         shift: a number, an array that broadcasts to ``x``, or a prefix pytree of ``x``.
 
+    Raises:
+        TypeError: ``g`` is not a function of this kind.
+
     Example:
         >>> import jax.numpy as jnp
         >>> import frechet as fr
@@ -26,7 +29,7 @@ class Translated(Function):
         [1.0, 0.0]
     """
 
-    g: Function
+    g: Function = eqx.field(converter=function)
     shift: PyTree[Any] = eqx.field(converter=lambda c: parameter("shift", c))
 
     @property
