@@ -8,6 +8,7 @@ import ast
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +32,10 @@ def on_files(files: Files, *, config: Any, **_: Any) -> Files:
     """Runs the examples, adds their pages and lists them in the navigation."""
     section = next(item["Gallery"] for item in config.nav if "Gallery" in item)
     cards = []
-    for script in sorted(_EXAMPLES.glob("*.py")):
-        printed, picture = _run(script)
+    scripts = sorted(_EXAMPLES.glob("*.py"))
+    with ThreadPoolExecutor(2) as pool:
+        ran = list(pool.map(_run, scripts))
+    for script, (printed, picture) in zip(scripts, ran, strict=True):
         title, page = _page(script, printed)
         name = f"gallery/{script.stem}"
         files.append(File.generated(config, f"{name}.md", content=page))
