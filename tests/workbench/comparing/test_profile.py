@@ -142,6 +142,18 @@ def test_reference_is_the_lowest_and_says_where_from():
     assert math.isnan(lost.value)
 
 
+@pytest.mark.parametrize(
+    ("dtype", "optimum", "digit"),
+    [("float64", -4.0, 4 * 2.0**-52), ("float32", 4.0, 4 * 2.0**-23), ("float64", 0.0, 3.0 * 2.0**-104)],
+)
+def test_rounding_is_the_last_digit_of_the_optimum(dtype, optimum, digit):
+    import dataclasses
+
+    card = dataclasses.replace(CARD, dtype=dtype, optimum=optimum)
+    records = [make_record(make_spec())]
+    assert reference(card, [] if optimum > 0 else records, None).rounding == pytest.approx(digit)
+
+
 def test_failed_polish_is_told():
     failed = Record.failure(make_spec(), "it died")
     found = reference(CARD, [make_record(make_spec(), 0.5, 20)], failed)

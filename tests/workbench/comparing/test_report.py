@@ -45,6 +45,7 @@ def test_page_carries_the_numbers(comparison):
     assert score["costs"][names.index("fast")][0] == pytest.approx(0.132)
     assert score["costs"][names.index("slow")][0] is None
     assert [names[r["solver"]] for r in score["ranking"]] == ["fast", "steady", "slow"]
+    assert [s["tried"] for s in data["solvers"]] == [2, 2, 2]
     assert data["ends"][0][names.index("slow")]["status"] == "budget 2/3, failed 1/3"
 
 

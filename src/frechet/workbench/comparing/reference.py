@@ -62,10 +62,15 @@ def reference(card: ProblemCard, records: list[Record], polished: Record | None)
         candidates.append((card.optimum, "the problem's known optimum"))
     value, source = min(candidates, default=(float("nan"), "no run came to an end"))
     start = next((_first(r) for r in records if math.isfinite(_first(r))), float("nan"))
-    digits = np.finfo(np.float32 if card.dtype == "float32" else np.float64).eps
-    return Reference(
-        value, source, start, float(digits) * max(1.0, abs(value)) if math.isfinite(value) else 0.0
-    )
+    return Reference(value, source, start, _rounding(card.dtype, value, start))
+
+
+def _rounding(dtype: str, value: float, start: float) -> float:
+    """What the objective's last digit is worth near the optimum; an optimum of zero has no last digit."""
+    if not math.isfinite(value):
+        return 0.0
+    epsilon = float(np.finfo(np.float32 if dtype == "float32" else np.float64).eps)
+    return epsilon * max(abs(value), epsilon * max(1.0, abs(start) if math.isfinite(start) else 1.0))
 
 
 def _lowest(record: Record | None) -> float:

@@ -99,6 +99,10 @@ class Comparison:
         """Solvers, best first; by default in run time to the plan's tolerance."""
         return ranking(self.costs(goal or self.goals[0], measure)[0])
 
+    def tried(self, solver: str) -> int:
+        """How many of the problems a solver was run on."""
+        return sum((p.name, solver) in self._by_pair for p in self.plan.problems)
+
     def sentence(self) -> str:
         """The finding in one sentence."""
         goal = self.goals[0]

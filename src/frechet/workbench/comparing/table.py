@@ -30,7 +30,7 @@ def ranked(comparison: Comparison) -> "Table":
     table.add_column("solved", justify="right")
     table.add_column("slowdown", justify="right")
     for problem in comparison.plan.problems:
-        table.add_column(problem.name, justify="right")
+        table.add_column(problem.name, justify="right", overflow="fold")
     total = len(comparison.plan.problems)
     for place, rank in enumerate(comparison.ranking(), 1):
         cells = []
@@ -40,5 +40,5 @@ def ranked(comparison: Comparison) -> "Table":
             cells.append(f"[bold green]{show_seconds(value)}[/]" if first else show_seconds(value))
         slowdown = f"{rank.slowdown:.2f}x" if rank.solved else "–"
         name = comparison.plan.solvers[rank.solver].name
-        table.add_row(str(place), name, f"{rank.solved}/{total}", slowdown, *cells)
+        table.add_row(str(place), name, f"{rank.solved}/{comparison.tried(name)}", slowdown, *cells)
     return table

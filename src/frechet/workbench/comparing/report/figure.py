@@ -10,7 +10,7 @@ from frechet.workbench.comparing.record import Record
 from frechet.workbench.comparing.result import Comparison
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#a3478f", "#b07d00", "#4b3fa7", "#3d9fd3")
-_DASHES = ("-", (0, (5, 2)), (0, (1.2, 1.4)))
+_DASHES = ("-", (0, (5, 2)), (0, (1.2, 1.4)), (0, (6, 2, 1, 2)), (0, (2.5, 2)))
 
 
 def figure(comparison: Comparison) -> bytes:
@@ -76,6 +76,8 @@ def _panel(axis, comparison: Comparison, problem: str, styles: dict[str, dict]) 
                 grid, curves.min(axis=0), curves.max(axis=0), color=style["color"], alpha=0.15, linewidth=0
             )
     axis.set(xscale="log", yscale="log")
+    if with_gap:  # one solver's excursion far above the start would flatten all the others
+        axis.set_ylim(top=min(axis.get_ylim()[1], 1e2))
     axis.set_title(problem, fontsize=10, loc="left", fontweight="bold")
     axis.set_xlabel("run time (s)", fontsize=8)
     axis.set_ylabel("relative gap" if with_gap else "residual", fontsize=8)

@@ -27,14 +27,13 @@ def markdown(comparison: Comparison) -> str:
 
 
 def _overall(comparison: Comparison) -> list[str]:
-    total = len(comparison.plan.problems)
     return _table(
         ["", "solver", "solved", "slowdown against the best"],
         [
             [
                 str(place),
-                comparison.plan.solvers[rank.solver].name,
-                f"{rank.solved}/{total}",
+                (name := comparison.plan.solvers[rank.solver].name),
+                f"{rank.solved}/{comparison.tried(name)}",
                 f"{rank.slowdown:.2f}" if rank.solved else "–",
             ]
             for place, rank in enumerate(comparison.ranking(), 1)

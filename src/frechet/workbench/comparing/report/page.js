@@ -3,7 +3,7 @@
 (() => {
   const data = JSON.parse(document.getElementById("data").textContent);
   const COLOURS = 7;
-  const DASHES = ["", "7 4", "1.5 4"];
+  const DASHES = ["", "7 4", "1.5 4", "10 4 1.5 4", "3.5 3"];
   const find = (selector, root = document) => root.querySelector(selector);
   const all = (selector, root = document) => [...root.querySelectorAll(selector)];
   const finite = (v) => v !== null && Number.isFinite(v);
@@ -170,7 +170,9 @@
     const logX = options.logX && xs.some((x) => x > 0);
     const positive = xs.filter((x) => x > 0);
     const [x0, x1] = options.xSpan || (logX ? span(positive, true, 0.03) : [Math.min(...xs), Math.max(...xs) || 1]);
-    const [y0, y1] = options.ySpan || span(ys, options.logY, 0.05);
+    // One solver's excursion far above the start would flatten all the others.
+    const ceiling = options.logY ? 100 * Math.max(...lines.map((l) => l.points[0][1])) : Infinity;
+    const [y0, y1] = options.ySpan || span(ys.map((y) => Math.min(y, ceiling)), options.logY, 0.05);
     const bendX = logX ? LOG : LINEAR, bendY = options.logY ? LOG : LINEAR;
     const clamp = (v, low, high) => Math.min(Math.max(v, low), high);
     const scale = (bend, a, b, from, to) => (v) => from + ((bend.to(clamp(v, a, b)) - bend.to(a)) / (bend.to(b) - bend.to(a))) * (to - from);
@@ -369,7 +371,7 @@
     fill(find("#overall"), heads, score.ranking.map((rank, i) => {
       const costs = score.costs[rank.solver];
       return [
-        cell(String(i + 1), i), nameCell(rank.solver), cell(`${rank.solved}/${total}`, rank.solved),
+        cell(String(i + 1), i), nameCell(rank.solver), cell(`${rank.solved}/${data.solvers[rank.solver].tried}`, rank.solved),
         cell(rank.slowdown === null ? "–" : `${number(Number(rank.slowdown.toPrecision(3)))}×`, rank.slowdown),
         ...(each ? costs.map((c, p) => cell(spent(key, c), c, c !== null && c === best[p] ? "number best" : "number")) : []),
       ];

@@ -29,7 +29,10 @@ def payload(comparison: Comparison) -> dict[str, Any]:
         "heights": heights,
         "goals": [g.label for g in comparison.goals],
         "problems": [_problem(comparison, p) for p in range(len(plan.problems))],
-        "solvers": [{"name": s.name, "place": order.index(i)} for i, s in enumerate(plan.solvers)],
+        "solvers": [
+            {"name": s.name, "place": order.index(i), "tried": comparison.tried(s.name)}
+            for i, s in enumerate(plan.solvers)
+        ],
         "curves": [[curves(p.name, s.name) for s in plan.solvers] for p in plan.problems],
         "scores": [[_score(comparison, g, m) for m in comparison.measures] for g in comparison.goals],
         "ends": [[end(comparison, p.name, s.name) for s in plan.solvers] for p in plan.problems],
