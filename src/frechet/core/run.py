@@ -153,16 +153,18 @@ def run(
     key = jax.random.key(0) if key is None else key
     tol = default_tol(x0) if budget.tol is None else budget.tol
     chunk = _Chunk(problem, x0, solver, key)
-    done = chunk.begin()
+    start = chunk.compile_begin()
     verdict = loop.unjudged(jnp.result_type(*[v.real.dtype for v in jax.tree.leaves(x0)]))
-    trace, seconds = Trace(), 0.0
+    chunk.compile(start, verdict)
+    compiled = clock.since(mark)
+    begun = time.perf_counter()
+    done = chunk.begin()  # what a solver prepares is part of its run
+    trace, seconds = Trace(), time.perf_counter() - begun
     path = None if checkpoint is None else Path(checkpoint)
     identity = _identity(problem, x0, solver, key) if path else ""
     if path and path.exists():
         (done, verdict), rows, seconds = store.load(path, identity, (done, verdict))
         trace = Trace(rows)
-    chunk.compile(done, verdict)
-    compiled = clock.since(mark)
     saved = time.monotonic()
     # What has been measured, which is what is saved and returned: an interrupt in mid-chunk drops the chunk.
     latest, ahead = (done, verdict, seconds), (done, seconds)
@@ -226,14 +228,20 @@ class _Chunk:
         self.fixed, self.static = split((problem, solver, key))
         self.x0 = x0
 
-    def begin(self) -> loop.Progress:
-        return _begin(self.static, self.fixed, self.x0)
+    def compile_begin(self) -> loop.Progress:
+        """Compiles the start; returns its shapes."""
+        lowered = _begin.lower(self.static, self.fixed, self.x0)
+        self._begin = lowered.compile()
+        return lowered.out_info
 
     def compile(self, done: loop.Progress, verdict: loop.Verdict) -> None:
         self._advance = _advance.lower(self.static, self.fixed, done, np.asarray(0)).compile()
         self._measure = _measure.lower(
             self.static, self.fixed, done, done.x, verdict, 0.0, 0.0
         ).compile()  # fmt: skip
+
+    def begin(self) -> loop.Progress:
+        return jax.block_until_ready(self._begin(self.fixed, self.x0))
 
     def advance(self, done: loop.Progress, n: int) -> loop.Progress:
         return jax.block_until_ready(self._advance(self.fixed, done, np.asarray(n)))
