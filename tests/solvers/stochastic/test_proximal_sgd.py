@@ -85,11 +85,10 @@ def test_averaging_and_decreasing_steps_beat_the_constant_step():
         problem, solution = regression()
 
         def error(schedule, average):
-            solve = lambda key: (
-                fr.solve(
-                    problem, jnp.zeros(2), ProximalSGD(schedule, average), tol=0.0, max_steps=200, key=key
-                ).x
-            )
+            def solve(key):
+                solver = ProximalSGD(schedule, average)
+                return fr.solve(problem, jnp.zeros(2), solver, tol=0.0, max_steps=200, key=key).x
+
             x = jax.vmap(solve)(jax.random.split(jax.random.key(0), 64))
             return float(jnp.mean(jnp.sum((x - solution) ** 2, axis=1)))
 
@@ -113,5 +112,5 @@ def test_errors():
     with pytest.raises(TypeError, match=r"a fixed step size is Constant\(step_size\)"):
         ProximalSGD(0.1)
     problem, _ = regression()
-    with pytest.raises(TypeError, match="needs a step size.*pass step_size to InverseSqrt"):
+    with pytest.raises(TypeError, match=r"needs a step size.*pass step_size to InverseSqrt"):
         fr.solve(problem, jnp.zeros(2), ProximalSGD(InverseSqrt()))

@@ -85,8 +85,8 @@ def test_the_rate_is_linear_over_eight_decades(solver):
         slope, start = np.polyfit(t, decades, 1)
         assert slope < 0
         assert 1 - np.var(decades - slope * t - start) / np.var(decades) > 0.98
-        # Defazio et al., corollary 1, the quadratic moved from g into the terms: per update the expected squared
-        # distance falls by min(1/4n, mu/3L) at least; the prox of mu/2 |x|^2 contracts as fast.
+        # Defazio et al., corollary 1, the quadratic moved from g into the terms: per update the expected
+        # squared distance falls by min(1/4n, mu/3L) at least; the prox of mu/2 |x|^2 contracts as fast.
         n, largest = len(y), float(jnp.max(problem.f.lipschitz_terms()))
         guaranteed = 0.5 * n * np.log10(1 - min(1 / (4 * n), mu / (3 * (largest + mu))))
         assert slope <= guaranteed

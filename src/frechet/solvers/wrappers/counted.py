@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import jax.extend.core as jex
+import jax.numpy as jnp
 
 _PREFIX = "frechet oracle: "
 _FACTORISATIONS = {"cholesky", "eig", "eigh", "geqrf", "lu", "qr", "svd"}  # primitives
@@ -45,8 +46,10 @@ def run_counted(program: Callable, *args: Any) -> tuple[Any, dict[str, int], dic
     """
     closed, shape = jax.make_jaxpr(program, return_shape=True)(*args)
     out = jex.jaxpr_as_fun(closed)(*jax.tree.leaves(args))
+    leaves, treedef = jax.tree.flatten(shape)
+    out = [jnp.asarray(v, s.dtype) for v, s in zip(out, leaves, strict=True)]  # literals come as numbers
     counts, per_turn = _count(closed.jaxpr)
-    return jax.tree.unflatten(jax.tree.structure(shape), out), dict(counts), dict(per_turn)
+    return jax.tree.unflatten(treedef, out), dict(counts), dict(per_turn)
 
 
 def _count(jaxpr: jex.Jaxpr) -> tuple[Counter, Counter]:

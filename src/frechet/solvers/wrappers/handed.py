@@ -94,6 +94,18 @@ def _with_problem(of: Callable, problem: Problem, tangent: Any, along: PyTree[Ar
     return jax.tree.map(jnp.add, along, eqx.filter_jvp(of, (problem,), (tangent,))[1])
 
 
+def no_wider(state: PyTree[Any], x: PyTree[Array]) -> PyTree[Array]:
+    """``state`` as arrays, its floats no wider than those of ``x``: some libraries make the default dtype."""
+    widest = jnp.result_type(*jax.tree.leaves(x))
+
+    def narrowed(v: Any) -> Array:
+        v = jnp.asarray(v)
+        floating = jnp.issubdtype(v.dtype, jnp.floating)
+        return v.astype(widest) if floating and jnp.promote_types(v.dtype, widest) != widest else v
+
+    return jax.tree.map(narrowed, state)
+
+
 def same_types(new: PyTree[Any], old: PyTree[Array]) -> PyTree[Array]:
     """``new`` in the dtypes of ``old``, leaf by leaf: what a compiled loop carries may not change type."""
     return jax.tree.map(lambda u, v: jnp.asarray(u, v.dtype), new, old)

@@ -142,7 +142,7 @@ class Optax(Solver):
         return self.batch_size is not None
 
     def init(self, problem: Composite, x0: PyTree[Array], *, key: PRNGKeyArray) -> OptaxState:
-        return OptaxState(x0, Calls(), jax.tree.map(jnp.asarray, self.tx.init(x0)))
+        return OptaxState(x0, Calls(), handed.no_wider(self.tx.init(x0), x0))
 
     def step(self, problem: Composite, state: OptaxState, *, key: PRNGKeyArray) -> OptaxState:
         x = state.x
@@ -182,7 +182,7 @@ class Optax(Solver):
             "Optax:sgd-line-search": cls(
                 optax.chain(
                     optax.sgd(1.0),
-                    optax.scale_by_backtracking_linesearch(max_backtracking_steps=30, store_grad=True),
+                    optax.scale_by_backtracking_linesearch(max_backtracking_steps=30),
                 )
             ),
             "Optax:adam-minibatch": cls(optax.adam(1e-2), batch_size=32),

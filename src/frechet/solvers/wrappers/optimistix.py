@@ -142,7 +142,7 @@ class Optimistix(Solver):
 
     def init(self, problem: Problem, x0: PyTree[Array], *, key: PRNGKeyArray) -> OptimistixState:
         inner, counts = self._counted(self._program(problem)[0], x0)
-        return OptimistixState(x0, Calls().add(**counts), inner)
+        return OptimistixState(x0, Calls().add(**counts), handed.no_wider(inner, x0))
 
     def step(self, problem: Problem, state: OptimistixState, *, key: PRNGKeyArray) -> OptimistixState:
         init, step, _ = self._program(problem)
