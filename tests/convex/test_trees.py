@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.flatten_util import ravel_pytree
 
 from frechet import convex
 
@@ -15,7 +16,7 @@ def tree(dtype):
 
 
 def flat(x):
-    return jax.flatten_util.ravel_pytree(x)[0]
+    return ravel_pytree(x)[0]
 
 
 def assert_same(x, y):
@@ -53,7 +54,7 @@ def assert_same(x, y):
 )
 def test_a_tree_is_its_raveled_vector(g, precision):
     x = tree(precision)
-    _, unravel = jax.flatten_util.ravel_pytree(x)
+    _, unravel = ravel_pytree(x)
     assert_same(g.prox(x, 0.7), unravel(g.prox(flat(x), 0.7)))
     assert_same(g.residual(x, x), unravel(g.residual(flat(x), flat(x))))
     assert_same(g.envelope_gradient(x, 0.7), unravel(g.envelope_gradient(flat(x), 0.7)))
@@ -127,12 +128,16 @@ def test_per_leaf_takes_each_part_to_its_function(precision):
 
 def test_batches_of_matrices(precision):
     x = jnp.asarray(np.random.default_rng(0).normal(size=(3, 4, 4)), precision)
-    for g in (convex.Nuclear(np.array([0.1, 0.5, 1.0])), convex.PSDCone()):
-        one = [type(g)(w) if isinstance(g, convex.Nuclear) else g for w in (0.1, 0.5, 1.0)]
-        each = jnp.stack([h.prox(v, 0.7) for h, v in zip(one, x, strict=True)])
-        np.testing.assert_allclose(g.prox(x, 0.7), each, atol=20 * np.finfo(precision).eps)
-        total = sum(float(h(p)) for h, p in zip(one, each, strict=True))
-        assert float(g(each)) == pytest.approx(total, rel=1e-5)
+    prox, value = jax.jit(lambda g, x: g.prox(x, 0.7)), jax.jit(lambda g, x: g(x))
+    weights = (0.1, 0.5, 1.0)
+    for many, ones in (
+        (convex.Nuclear(np.array(weights)), [convex.Nuclear(w) for w in weights]),
+        (convex.PSDCone(), 3 * [convex.PSDCone()]),
+    ):
+        each = jnp.stack([prox(one, v) for one, v in zip(ones, x, strict=True)])
+        np.testing.assert_allclose(prox(many, x), each, atol=20 * np.finfo(precision).eps)
+        total = sum(float(value(one, p)) for one, p in zip(ones, each, strict=True))
+        assert float(value(many, each)) == pytest.approx(total, rel=1e-5)
 
 
 def test_scaled_by_zero():
