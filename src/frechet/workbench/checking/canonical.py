@@ -1,0 +1,473 @@
+"""Tiny problems whose solutions are known without the library: closed forms and NumPy enumeration.
+
+A case is chosen for a solver by ``solver.fits(problem)`` alone. A new kind of problem adds cases here, a
+function marked `canonical` each, and nothing else; a solver of a kind of its own brings its cases
+in a class method ``canonical()``.
+"""
+
+import dataclasses
+import itertools
+import math
+import threading
+from collections.abc import Callable, Iterable
+from typing import Any, ClassVar
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, PyTree, Scalar
+
+from frechet.convex.box import Box
+from frechet.convex.l1 import L1
+from frechet.convex.squared_l2 import SquaredL2
+from frechet.core.problem import Problem
+from frechet.core.solver import Solver
+from frechet.losses.squared import Squared
+from frechet.problems.composite import Composite
+from frechet.problems.equations import FixedPoint, Root
+from frechet.problems.finite_sum import FiniteSum
+from frechet.problems.least_squares import LeastSquares
+
+Parameters = dict[str, Any]
+ROLES = ("array", "tree", "one", "many")
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    r"""A problem as a function of its parameters, and its solution as another, computed independently.
+
+    Attributes:
+        name: what to call it.
+        make: the problem of some parameters (JAX arrays).
+        parameters: float64 NumPy arrays; at least one.
+        x0: a start about one away from the solution.
+        solve: the solution of some parameters, in NumPy and without this library.
+        bound: a constant $c$ with $\|x - x^\star\| \le c\,\|\mathrm{optimality}(x)\|$.
+        role: ``"array"`` (the usual), ``"tree"`` (x is a nested pytree), ``"one"`` or ``"many"`` unknowns.
+    """
+
+    name: str
+    make: Callable[[Parameters], Problem]
+    parameters: Parameters
+    x0: PyTree[np.ndarray]
+    solve: Callable[[Parameters], PyTree[np.ndarray]]
+    bound: float
+    role: str = "array"
+
+    def problem(self, dtype: Any = None, **changed: np.ndarray) -> Problem:
+        """The problem in a dtype (the default float dtype if left out), with some parameters changed."""
+        return self.make(cast({**self.parameters, **changed}, dtype))
+
+    def start(self, dtype: Any = None) -> PyTree[Array]:
+        """The start in a dtype."""
+        return cast(self.x0, dtype)
+
+    def solution(self, **changed: np.ndarray) -> PyTree[np.ndarray]:
+        """The solution in float64."""
+        return self.solve({**self.parameters, **changed})
+
+    def spoiled(self) -> Parameters:
+        """One parameter with its first entry replaced by NaN."""
+        name, value = next(iter(self.parameters.items()))
+        value = np.array(value, float)
+        value.flat[0] = np.nan
+        return {name: value}
+
+    def moved(self, size: float = 0.01) -> Parameters:
+        """All parameters changed a little."""
+        rng = np.random.default_rng(1)
+        return {k: v * (1 + size * rng.uniform(-1, 1, np.shape(v))) for k, v in self.parameters.items()}
+
+
+def cast(values: PyTree[Any], dtype: Any = None) -> PyTree[Array]:
+    """NumPy values as JAX arrays of a dtype."""
+    return jax.tree.map(lambda v: jnp.asarray(v, float if dtype is None else dtype), values)
+
+
+_makers: list[Callable[[], Iterable[Case]]] = []
+
+
+def canonical(maker: Callable[[], Iterable[Case]]) -> Callable[[], Iterable[Case]]:
+    """Registers a function that yields cases."""
+    _makers.append(maker)
+    return maker
+
+
+def all_cases() -> list[Case]:
+    """Every case of the library's own kinds."""
+    return [case for maker in _makers for case in maker()]
+
+
+def cases_for(solver: Solver) -> list[Case]:
+    """The first case of each role that a solver fits, its own before the library's; the usual role first."""
+    own = list(getattr(type(solver), "canonical", list)())
+    fitting = [c for c in [*own, *all_cases()] if solver.fits(c.problem()) is None]
+    first = {c.role: c for c in reversed(fitting)}
+    return [first[role] for role in ROLES if role in first]
+
+
+# ------------------------------------------------------------------ functions that count their traces
+
+_traced = threading.local()
+
+
+def traced() -> int:
+    """How often Python ran a canonical user function in this thread."""
+    return getattr(_traced, "count", 0)
+
+
+class UserFunction(eqx.Module):
+    """What a user would write as a function of ``x``; `traced` counts the times Python runs it.
+
+    Attributes:
+        tag: distinguishes it from an equal function that JAX may have traced before.
+    """
+
+    tag: int = eqx.field(static=True, default=0, kw_only=True)
+
+    def __call__(self, *args: PyTree[Array]) -> Any:
+        _traced.count = traced() + 1
+        return self.evaluate(*args)
+
+    def evaluate(self, *args: Any) -> Any:
+        """The function itself."""
+        raise NotImplementedError
+
+
+_tags = itertools.count(1)
+
+
+def fresh_tag() -> int:
+    """A tag not used before."""
+    return next(_tags)
+
+
+def retagged(problem: Problem, tag: int) -> Problem:
+    """The problem with its user functions made new to JAX."""
+
+    def renew(v: Any) -> Any:
+        return dataclasses.replace(v, tag=tag) if isinstance(v, UserFunction) else v
+
+    return jax.tree.map(renew, problem, is_leaf=lambda v: isinstance(v, UserFunction))
+
+
+class LogisticTerm(UserFunction):
+    r"""$\log(1+e^{-\langle a, x\rangle}) + \tfrac12\rho\|x\|^2$ of one row $a$ (label times features)."""
+
+    ridge: Scalar
+
+    def evaluate(self, x: PyTree[Array], row: Array) -> Scalar:
+        return _logistic_term(x, row, self.ridge)
+
+
+class LogisticTerms(UserFunction):
+    """The mean of `LogisticTerm` over rows, which offers samples and knows how smooth its terms are."""
+
+    rows: Array
+    ridge: Scalar
+
+    def evaluate(self, x: PyTree[Array]) -> Scalar:
+        return jnp.mean(jax.vmap(lambda row: _logistic_term(x, row, self.ridge))(self.rows))
+
+    @property
+    def count(self) -> int:
+        """How many terms there are."""
+        return self.rows.shape[0]
+
+    def sampled(self, indices: Array) -> "LogisticTerms":
+        """The mean over the terms at ``indices``."""
+        return LogisticTerms(self.rows[indices], self.ridge, tag=self.tag)
+
+    def lipschitz_terms(self) -> Array:
+        """Lipschitz constants of the terms' gradients."""
+        return jnp.sum(self.rows**2, axis=1) / 4 + self.ridge
+
+    def offers(self) -> dict[str, str]:
+        """The oracles beyond value and gradient."""
+        return {"sample": "gradients of single terms"}
+
+
+def _logistic_term(x: PyTree[Array], row: Array, ridge: Scalar) -> Scalar:
+    w = ravel_pytree(x)[0]
+    return jnp.logaddexp(0, -row @ w) + 0.5 * ridge * w @ w
+
+
+class Quadratic(UserFunction):
+    r"""$\tfrac12 (x-c)^\top H (x-c)$."""
+
+    H: Array
+    c: Array
+
+    def evaluate(self, x: PyTree[Array]) -> Scalar:
+        d = ravel_pytree(x)[0] - self.c
+        return 0.5 * d @ self.H @ d
+
+
+class Curve(UserFunction):
+    r"""$A\varphi(x) - b$ with $\varphi(x) = x + 0.1\tanh x$ entrywise, in the form of ``x``."""
+
+    A: Array
+    b: Array
+
+    def evaluate(self, x: PyTree[Array]) -> PyTree[Array]:
+        v, unravel = ravel_pytree(x)
+        return unravel(self.A @ (v + 0.1 * jnp.tanh(v)) - self.b)
+
+
+class Contraction(UserFunction):
+    r"""$M x + c$ with $\|M\| < 1$, in the form of ``x``."""
+
+    M: Array
+    c: Array
+
+    def evaluate(self, x: PyTree[Array]) -> PyTree[Array]:
+        v, unravel = ravel_pytree(x)
+        return unravel(self.M @ v + self.c)
+
+
+# ------------------------------------------------------------------ forms of x
+
+
+class _Form:
+    """A role with a start and the way from a NumPy vector to it."""
+
+    TREE: ClassVar[Any] = {"a": 0.0, "b": (np.zeros(2), [np.zeros((1, 2))])}
+
+    def __init__(self, role: str, size: int):
+        self.role, self.size = role, size
+
+    def of(self, v: np.ndarray) -> PyTree[np.ndarray]:
+        if self.role != "tree":
+            return v
+        return {"a": v[0], "b": (v[1:3], [v[3:5].reshape(1, 2)])}
+
+
+_ARRAY, _TREE, _ONE = _Form("array", 4), _Form("tree", 5), _Form("one", 1)
+_MANY = _Form("many", 30)
+_FORMS = (_ARRAY, _TREE, _ONE, _MANY)
+
+
+def _design(n: int, p: int, seed: int) -> np.ndarray:
+    """A design with singular values of X / sqrt(n) between 0.6 and 1.4, rows of similar length."""
+    rng = np.random.default_rng(seed)
+    U, _, Vt = np.linalg.svd(rng.normal(size=(n, p)), full_matrices=False)
+    return math.sqrt(n) * U @ np.diag(np.linspace(1.4, 0.6, p)) @ Vt
+
+
+def _matrix(p: int, seed: int) -> np.ndarray:
+    """A symmetric matrix with eigenvalues between 0.7 and 1.8."""
+    Q = np.linalg.qr(np.random.default_rng(seed).normal(size=(p, p)))[0]
+    H = Q @ np.diag(np.linspace(0.7, 1.8, p)) @ Q.T
+    return (H + H.T) / 2
+
+
+def _forward_backward_bound(lowest: float, highest: float) -> float:
+    """For strong convexity ``lowest`` and smoothness ``highest`` of f (sum the ridge into both)."""
+    return 1 + (1 + highest) / lowest
+
+
+# ------------------------------------------------------------------ minimisation
+#
+# The first that fits is taken, so a solver that takes everything meets every kind once.
+
+
+@canonical
+def lasso() -> Iterable[Case]:
+    r"""$\frac1{2n}\|Xw-y\|^2 + \lambda\|w\|_1$, solved by enumerating the signs of the solution."""
+    yield _lasso_case("array", n=8, p=4)
+
+
+@canonical
+def box() -> Iterable[Case]:
+    """A quadratic over a box, solved by enumerating which bounds are active; x is a pytree."""
+    form = _TREE
+    yield Case(
+        "quadratic over a box, tree",
+        lambda t: Composite(Quadratic(t["H"], t["c"]), Box(t["lower"], t["upper"])),
+        {
+            "H": _matrix(5, seed=3),
+            "c": np.array([0.9, -1.0, 0.2, 1.2, 0.1]),
+            "lower": np.array(-0.5),
+            "upper": np.array(0.6),
+        },
+        form.of(np.array([-0.4, 0.3, -0.3, 0.0, 0.4])),
+        lambda t: form.of(_box(t)),
+        _forward_backward_bound(0.7, 1.8),
+        form.role,
+    )
+
+
+@canonical
+def finite_sum() -> Iterable[Case]:
+    """A smooth `FiniteSum`, solved by Newton's method in NumPy."""
+    yield _logistic_case(_MANY, "finite sum", lambda t: FiniteSum(LogisticTerm(t["ridge"]), t["rows"]))
+
+
+@canonical
+def logistic_terms() -> Iterable[Case]:
+    """The same as a `Composite` whose terms are of known smoothness."""
+    yield _logistic_terms(_ARRAY)
+    yield _logistic_terms(_TREE)
+
+
+@canonical
+def curve() -> Iterable[Case]:
+    r"""$\tfrac12\|A\varphi(x) - b\|^2$, whose only stationary point is $\varphi^{-1}(A^{-1}b)$."""
+    for form in _FORMS:
+        p = form.size
+        yield Case(
+            f"nonlinear least squares, {form.role}",
+            lambda t: LeastSquares(Curve(t["A"], t["b"])),
+            {"A": _matrix(p, seed=20 + p), "b": np.linspace(-1.0, 1.5, p)},
+            form.of(np.full(p, 0.3)),
+            lambda t, form=form: form.of(_curve(t)),
+            # the gradient is (D phi)' A' times the residual, both factors at least their least singular value
+            2 / 0.7**2,
+            form.role,
+        )
+
+
+@canonical
+def logistic_terms_of_other_sizes() -> Iterable[Case]:
+    """The same with one unknown and with many."""
+    yield _logistic_terms(_ONE)
+    yield _logistic_terms(_MANY)
+
+
+def _logistic_terms(form: "_Form") -> Case:
+    return _logistic_case(form, "logistic terms", lambda t: Composite(LogisticTerms(t["rows"], t["ridge"])))
+
+
+def _logistic_case(form: "_Form", name: str, make: Callable[[Parameters], Problem]) -> Case:
+    p = form.size
+    return Case(
+        f"{name}, {form.role}",
+        make,
+        {"rows": _design(max(8, p + 10), p, seed=10 + p), "ridge": np.array(0.5)},
+        form.of(np.linspace(0.7, -0.7, p)),
+        lambda t: form.of(_logistic(t)),
+        1 / 0.5,
+        form.role,
+    )
+
+
+@canonical
+def ridge() -> Iterable[Case]:
+    r"""$\frac1{2n}\|Xw-y\|^2 + \tfrac\rho2\|w\|^2$ with 30 unknowns, in closed form."""
+    X = _design(40, 30, seed=5)
+    yield Case(
+        "ridge, 30 unknowns",
+        lambda t: Composite(Squared(t["X"], t["y"]), SquaredL2(t["weight"])),
+        {"X": X, "y": X @ np.cos(np.arange(30.0)), "weight": np.array(0.3)},
+        np.zeros(30),
+        lambda t: np.linalg.solve(t["X"].T @ t["X"] / 40 + t["weight"] * np.eye(30), t["X"].T @ t["y"] / 40),
+        _forward_backward_bound(0.66, 2.26),
+        "many",
+    )
+
+
+@canonical
+def lasso_of_one() -> Iterable[Case]:
+    """The lasso with one unknown."""
+    yield _lasso_case("one", n=4, p=1)
+
+
+def _lasso_case(role: str, n: int, p: int) -> Case:
+    X = _design(n, p, seed=p)
+    truth = np.array([1.0, -0.8, 0.0, 0.5])[:p]
+    return Case(
+        f"lasso, {role}",
+        lambda t: Composite(Squared(t["X"], t["y"]), L1(t["weight"])),
+        {"X": X, "y": X @ truth + 0.1 * np.cos(np.arange(n)), "weight": np.array(0.1)},
+        np.full(p, 0.2),
+        _lasso,
+        _forward_backward_bound(0.36, 1.96),
+        role,
+    )
+
+
+# ------------------------------------------------------------------ their solutions
+
+
+def _lasso(t: Parameters) -> np.ndarray:
+    n, p = t["X"].shape
+    H, c = t["X"].T @ t["X"] / n, t["X"].T @ t["y"] / n
+    for signs in itertools.product((-1.0, 0.0, 1.0), repeat=p):
+        s = np.array(signs)
+        on = s != 0
+        w = np.zeros(p)
+        w[on] = np.linalg.solve(H[np.ix_(on, on)], c[on] - t["weight"] * s[on])
+        slope = c - H @ w
+        if np.all(w[on] * s[on] > 0) and np.all(np.abs(slope[~on]) <= t["weight"]):
+            return w
+    raise AssertionError("the lasso has a solution for some signs")
+
+
+def _box(t: Parameters) -> np.ndarray:
+    H, c, lower, upper = t["H"], t["c"], t["lower"], t["upper"]
+    for active in itertools.product((-1, 0, 1), repeat=len(c)):
+        a = np.array(active)
+        x = np.where(a < 0, lower, np.where(a > 0, upper, c))
+        free = a == 0
+        x[free] = c[free] - np.linalg.solve(H[np.ix_(free, free)], H[np.ix_(free, ~free)] @ (x - c)[~free])
+        gradient = H @ (x - c)
+        inside = np.all((x[free] >= lower) & (x[free] <= upper))
+        if inside and np.all(gradient[a < 0] >= 0) and np.all(gradient[a > 0] <= 0):
+            return x
+    raise AssertionError("the box has a minimiser for some active set")
+
+
+def _logistic(t: Parameters) -> np.ndarray:
+    A, rho = t["rows"], t["ridge"]
+    w = np.zeros(A.shape[1])
+    for _ in range(50):
+        s = 1 / (1 + np.exp(A @ w))
+        gradient = -A.T @ s / len(A) + rho * w
+        H = (A.T * (s * (1 - s))) @ A / len(A) + rho * np.eye(len(w))
+        w = w - np.linalg.solve(H, gradient)
+    return w
+
+
+def _curve(t: Parameters) -> np.ndarray:
+    target = np.linalg.solve(t["A"], t["b"])
+    x = target.copy()
+    for _ in range(50):
+        x = x - (x + 0.1 * np.tanh(x) - target) / (1 + 0.1 / np.cosh(x) ** 2)
+    return x
+
+
+# ------------------------------------------------------------------ equations
+
+
+@canonical
+def root() -> Iterable[Case]:
+    r"""$A\varphi(x) = b$, with the solution of `curve`."""
+    for form in _FORMS:
+        p = form.size
+        yield Case(
+            f"root, {form.role}",
+            lambda t: Root(Curve(t["A"], t["b"])),
+            {"A": _matrix(p, seed=30 + p), "b": np.linspace(-1.0, 1.5, p)},
+            form.of(np.full(p, 0.3)),
+            lambda t, form=form: form.of(_curve(t)),
+            1 / 0.7,
+            form.role,
+        )
+
+
+@canonical
+def fixed_point() -> Iterable[Case]:
+    r"""$x = Mx + c$ with eigenvalues of $M$ between 0.2 and 0.6."""
+    for form in _FORMS:
+        p = form.size
+        yield Case(
+            f"fixed point, {form.role}",
+            lambda t: FixedPoint(Contraction(t["M"], t["c"])),
+            {"M": (_matrix(p, seed=40 + p) - 0.2 * np.eye(p)) * 0.375, "c": np.linspace(-0.5, 0.8, p)},
+            form.of(np.full(p, 0.3)),
+            lambda t, form=form: form.of(np.linalg.solve(np.eye(len(t["c"])) - t["M"], t["c"])),
+            1 / 0.4,
+            form.role,
+        )

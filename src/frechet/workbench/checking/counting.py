@@ -1,0 +1,124 @@
+"""A problem that counts its oracle calls while the program runs."""
+
+import functools
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, PyTree
+
+from frechet.core import loop
+from frechet.core.problem import Problem
+from frechet.core.solve import join, prepare, split
+from frechet.core.solver import Solver, State
+from frechet.workbench.checking.canonical import Case
+from frechet.workbench.checking.common import FEW, key
+
+COUNTED = ("value", "gradient", "hvp", "prox", "sample")
+
+
+def _map_cost(problem: Problem) -> dict[str, int]:
+    """What one evaluation of the optimality map costs."""
+    return {"gradient": 1, "prox": 1} if "prox" in problem.offers() else {"value": 1}
+
+
+# What a call of each oracle method costs; methods that a kind does not have are not looked at.
+_COSTS: dict[str, Callable[..., dict[str, int]]] = {
+    "value": lambda problem, x: {"value": 1},
+    "gradient": lambda problem, x: {"gradient": 1},
+    "value_and_gradient": lambda problem, x: {"value": 1, "gradient": 1},
+    "hvp": lambda problem, x, v: {"hvp": 1},
+    "prox": lambda problem, x, step: {"prox": 1},
+    "sample_value_and_gradient": lambda problem, x, indices: {"sample": indices.size},
+    "residual": lambda problem, x: {"value": 1},
+    "apply": lambda problem, x: {"value": 1},
+    "optimality": lambda problem, x: _map_cost(problem),
+}
+# Functions that a solver may differentiate itself: a gradient of a scalar, a product with a Jacobian.
+_DIFFERENTIATED = {"value": "gradient", "residual": "hvp", "apply": "hvp", "optimality": "hvp"}
+
+
+def instrumented(problem: Problem) -> tuple[Problem, Counter]:
+    """The problem as an instance of a subclass that counts, and what it counted so far.
+
+    Counts are made when the program runs, by host callbacks, so loops count every turn. A method that
+    calls another counts once, as itself.
+
+    Example:
+        >>> import frechet as fr
+        >>> problem, seen = instrumented(fr.Composite(lambda x: jnp.sum(x**2)))
+        >>> _ = jax.jit(problem.gradient)(jnp.ones(2)); jax.effects_barrier(); dict(seen)
+        {'gradient': 1}
+    """
+    kind, seen = type(problem), Counter()
+
+    def tick(operands: PyTree[Array], **counts: int) -> None:
+        # The operands tie the callback to its data, so that vmap repeats it for every member.
+        first = [jnp.ravel(v)[:1] for v in jax.tree.leaves(operands)]
+        jax.debug.callback(lambda *_: seen.update(counts), *first)
+
+    def method(name: str, cost: Callable[..., dict[str, int]]) -> Callable:
+        original, derivative = getattr(kind, name), _DIFFERENTIATED.get(name)
+
+        @eqx.filter_custom_jvp
+        def counted(plain: Problem, *args: Any) -> Any:
+            tick(args, **cost(plain, *args))
+            return original(plain, *args)
+
+        @counted.def_jvp
+        def rule(primals: tuple, tangents: tuple) -> tuple:
+            tick(primals[1:], **cost(*primals))
+            if derivative and jax.tree.leaves(tangents[1]):
+                tick(tangents[1] if derivative == "hvp" else primals[1:], **{derivative: 1})
+            return eqx.filter_jvp(original, primals, tangents)
+
+        return lambda self, *args: counted(_plain(kind, self), *args)
+
+    methods = {name: method(name, cost) for name, cost in _COSTS.items() if hasattr(kind, name)}
+    subclass = type(kind)(f"Counting{kind.__name__}", (kind,), methods)
+    return _plain(subclass, problem), seen
+
+
+def _plain(kind: Any, problem: Problem) -> Problem:
+    """The same fields as an instance of another class."""
+    copy = object.__new__(kind)
+    for name in problem.__dataclass_fields__:
+        object.__setattr__(copy, name, getattr(problem, name))
+    return copy
+
+
+def counted_steps(solver: Solver, case: Case) -> tuple[State, State, dict[str, int]]:
+    """The first state, those after each of a few steps (stacked, by one scan), and what the problem saw."""
+    problem, x0, solver = prepare(case.problem(), case.start(), solver)
+    problem, seen = instrumented(problem)
+    dynamic, static = split((problem, x0, solver))
+
+    @jax.jit
+    def steps(dynamic: list) -> tuple[State, State]:
+        problem, x0, solver = join(static, dynamic)
+        begun = loop.begin(problem, x0, solver, key())
+
+        def turn(progress: loop.Progress, _: None) -> tuple[loop.Progress, State]:
+            progress = loop.one_step(problem, solver, progress, key(), FEW)
+            return progress, progress.state
+
+        return begun.state, jax.lax.scan(turn, begun, None, length=FEW)[1]
+
+    first, states = jax.block_until_ready(steps(dynamic))
+    jax.effects_barrier()
+    return first, states, {k: seen[k] for k in COUNTED}
+
+
+class Steps:
+    """`counted_steps` of a solver on a case, run once for all checks that look at them."""
+
+    def __init__(self, solver: Solver, case: Case):
+        self.solver, self.case = solver, case
+
+    @functools.cached_property
+    def taken(self) -> tuple[State, State, dict[str, int]]:
+        """What `counted_steps` returns."""
+        return counted_steps(self.solver, self.case)
