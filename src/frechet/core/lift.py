@@ -118,8 +118,8 @@ def lift(fn: Callable, *args, what: str = "function") -> Any:
         True
     """
     if isinstance(fn, eqx.Module):
-        lifted = getattr(fn, "lifted", None)
-        return lifted(*args) if lifted else fn
+        lifted = getattr(type(fn), "lifted", None)  # looking it up on a module binds it, which takes longer
+        return lifted(fn, *args) if lifted else fn
     if not callable(fn):
         raise TypeError(f"the {what} must be callable, got {type(fn).__name__}")
     flat, in_tree = jax.tree.flatten(args)

@@ -20,7 +20,7 @@ from frechet.core import checkpoint as store
 from frechet.core import loop
 from frechet.core.calls import ORACLES
 from frechet.core.problem import Problem
-from frechet.core.solve import Solution, Stats, clock, default_tol, join, prepare, split
+from frechet.core.solve import Solution, Stats, clock, default_tol, join, prepare, require_fit, split
 from frechet.core.solver import Solver
 from frechet.core.status import Ending
 
@@ -150,6 +150,7 @@ def run(
     limit = 10_000 if budget.unbounded() else budget.steps
     mark = clock.mark()
     problem, x0, solver = prepare(problem, x0, solver)
+    require_fit(problem, solver)
     key = jax.random.key(0) if key is None else key
     tol = default_tol(x0) if budget.tol is None else budget.tol
     chunk = _Chunk(problem, x0, solver, key)

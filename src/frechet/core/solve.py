@@ -121,6 +121,7 @@ def solve(
         static_steps = max_steps
     mode = (differentiate, linear_solver, static_steps)
     dynamic, static = split((problem, x0, solver, tol, np.asarray(max_steps), key))
+    _require_fit_once(static, problem, solver)
     x, status, residual, steps, state = _solve((mode, static), dynamic)
     return Solution(x, status, residual, steps, state.calls, state, Stats(*clock.since(mark)))
 
@@ -134,7 +135,7 @@ def prepare(problem: Problem, x0: PyTree[Array], solver: Solver | None) -> tuple
     x0 = jax.tree_util.tree_map_with_path(_start_leaf, x0)
     if not jax.tree.leaves(x0):
         raise TypeError("x0 has no arrays; pass the starting point as a pytree of float arrays")
-    problem = problem.lifted(x0)
+    problem = type(problem).lifted(problem, x0)
     if solver is None:
         where = problem.default_solver()
         if where is None:
@@ -144,10 +145,26 @@ def prepare(problem: Problem, x0: PyTree[Array], solver: Solver | None) -> tuple
     if not isinstance(solver, Solver):
         hint = f"; did you mean {solver.__name__}()?" if isinstance(solver, type) else ""
         raise TypeError(f"solver must be a frechet Solver, got {_named(solver)}{hint}")
+    return problem, x0, solver
+
+
+def require_fit(problem: Problem, solver: Solver) -> None:
+    """Raises where the solver cannot take the problem, saying why."""
     reason = solver.fits(problem)
     if reason:
         raise TypeError(f"{type(solver).__name__} cannot take this problem: it {reason}")
-    return problem, x0, solver
+
+
+_fitting: set["_Static"] = set()
+
+
+def _require_fit_once(static: "_Static", problem: Problem, solver: Solver) -> None:
+    # What a problem offers is a matter of its structure, so one look for each is enough.
+    if static not in _fitting:
+        require_fit(problem, solver)
+        if len(_fitting) >= 4096:
+            _fitting.clear()
+        _fitting.add(static)
 
 
 def _named(v: Any) -> str:
