@@ -14,7 +14,7 @@ class AffineSet(Vector):
     r"""Indicator of $\{x : A x = b\}$; all leaves of ``x`` together are one vector.
 
     The projection is $x - A^+(A x - b)$, by a singular value decomposition, so redundant rows are welcome.
-    Inside a loop the compiler computes the decomposition once. A system without solution stands for its
+    XLA moves the decomposition out of loops of fixed length, hence out of the steps of a solver. A system without solution stands for its
     least-squares solutions, and its value is infinite everywhere.
 
     Args:
