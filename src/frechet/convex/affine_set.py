@@ -14,8 +14,8 @@ class AffineSet(Vector):
     r"""Indicator of $\{x : A x = b\}$; all leaves of ``x`` together are one vector.
 
     The projection is $x - A^+(A x - b)$, by a singular value decomposition, so redundant rows are welcome.
-    XLA moves the decomposition out of loops of fixed length, hence out of the steps of a solver. A system without solution stands for its
-    least-squares solutions, and its value is infinite everywhere.
+    XLA moves the decomposition out of loops of fixed length, hence out of the steps of a solver. A system
+    without solution stands for its least-squares solutions, and its value is infinite everywhere.
 
     Args:
         A: shape ``(m, n)``, with ``n`` the number of entries of ``x``.
