@@ -54,6 +54,7 @@ class Run:
         self._requests: queue.SimpleQueue = queue.SimpleQueue()
         self._answers: queue.SimpleQueue = queue.SimpleQueue()
         self._x = start
+        self._finite = bool(np.all(np.isfinite(start)))
         self._thread = threading.Thread(target=self._work, args=(drive, start, lower, upper), daemon=True)
         self._thread.start()
         self.pending = self._next()
@@ -67,7 +68,8 @@ class Run:
         except _Closed:
             pass
         except Exception as error:
-            self._requests.put(error)
+            # Some methods raise on NaN, which is no fault of the call: the run ends where it is.
+            self._requests.put(error if self._finite else (-1, self._x, nothing, self._x))
 
     def _ask(self, query: int, point: np.ndarray, vector: np.ndarray | None = None) -> np.ndarray:
         vector = np.zeros_like(point) if vector is None else np.array(vector, float)
@@ -93,6 +95,7 @@ class Run:
 
     def tell(self, answer: np.ndarray) -> None:
         """Hands over the evaluation asked for and waits for the next request."""
+        self._finite = self._finite and bool(np.all(np.isfinite(answer)))
         self._answers.put(np.array(answer, float))
         self.pending = self._next()
 

@@ -12,6 +12,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Int, PRNGKeyArray, PyTree
 
 from frechet.convex.box import Box
+from frechet.convex.nonnegative import NonNegative
 from frechet.core.calls import Calls
 from frechet.core.problem import Problem
 from frechet.core.solver import Solver, State
@@ -174,12 +175,12 @@ _TAPE = 2**22  # numbers on the tape at most, unless `memory` says otherwise
 class Scipy(Solver):
     r"""A method of `scipy.optimize`, an evaluation a step.
 
-    Takes what SciPy's ``minimize`` takes as a `Composite` (smooth, or with a `frechet.convex.Box` where the
-    method takes bounds), ``least_squares`` as a `LeastSquares` and ``root`` as a `Root`. SciPy works in
-    float64, the problem is evaluated in its own precision. A step answers one request of SciPy's: a value and
-    gradient, a Hessian-vector product, a residual or a Jacobian. So calls are exact, no evaluation leaves the
-    compiled program, and it works under ``jit`` and ``vmap`` (slowly beyond 256 members) and resumes exactly;
-    ``x`` is the last iterate SciPy accepted, or for residuals the best.
+    Takes what SciPy's ``minimize`` takes as a `Composite` (smooth, or with a `frechet.convex.Box` or
+    `NonNegative` where the method takes bounds), ``least_squares`` as a `LeastSquares` and ``root`` as a
+    `Root`. SciPy works in float64, the problem is evaluated in its own precision. A step answers one request
+    of SciPy's: a value and gradient, a Hessian-vector product, a residual or a Jacobian. So calls are exact,
+    no evaluation leaves the compiled program, and it works under ``jit`` and ``vmap`` (slowly beyond 256
+    members) and resumes exactly; ``x`` is the last iterate SciPy accepted, or for residuals the best.
 
     SciPy's own stopping is switched off as far as it can be. A run that ends by itself, or outgrows
     its memory, is followed by another from where it ended; if that one gets nowhere either, ``x`` stays and
@@ -230,8 +231,8 @@ class Scipy(Solver):
         reason = super().fits(problem)
         if reason or not isinstance(problem, Composite) or problem.g.smooth:
             return reason
-        if not isinstance(problem.g, Box):
-            return "takes a smooth problem, with bounds at most (g = Box)"
+        if not isinstance(problem.g, Box | NonNegative):
+            return "takes a smooth problem, with bounds at most (g = Box or NonNegative)"
         return None if self._method.bounds else "takes no bounds; use L-BFGS-B or another method that does"
 
     def _replay(
