@@ -18,6 +18,8 @@ class Reading(griffe.Extension):
                 found.docstring.value = re.sub(r"^Example:$", "Examples:", found.docstring.value, flags=re.M)
             if isinstance(found, griffe.Class) and not found.decorators and _is_module(found):
                 found.decorators.append(griffe.Decorator(_DATACLASS, lineno=None, endlineno=None))
+                for attribute in found.attributes.values():
+                    attribute.value = _default(attribute.value)
 
 
 def _all(within: Any) -> Any:
@@ -25,6 +27,16 @@ def _all(within: Any) -> Any:
     for member in within.members.values():
         if not member.is_alias:
             yield from _all(member)
+
+
+def _default(value: Any) -> Any:
+    """What a reader wants to know of ``eqx.field(...)``: the default, if there is one."""
+    if not (isinstance(value, griffe.ExprCall) and value.function.canonical_path == "equinox.field"):
+        return value
+    given = {a.name: a.value for a in value.arguments if isinstance(a, griffe.ExprKeyword)}
+    if "default_factory" in given:
+        return griffe.ExprCall(given["default_factory"], [])
+    return given.get("default")
 
 
 def _is_module(found: griffe.Class) -> bool:

@@ -47,7 +47,9 @@ class Run:
     Args:
         drive: ``drive(start, lower, upper, ask, report)`` runs SciPy and returns the final iterate;
             ``ask(query, point, vector)`` returns an evaluation, ``report(x)`` notes an accepted iterate.
-        start, lower, upper: vectors.
+        start: where the run starts, a vector.
+        lower: lower bounds, a vector.
+        upper: upper bounds, a vector.
     """
 
     def __init__(self, drive: Callable, start: np.ndarray, lower: np.ndarray, upper: np.ndarray):
@@ -154,7 +156,9 @@ def replay(
     Args:
         name: tells runs of different settings apart.
         drive: as for `Run`.
-        start, lower, upper: vectors.
+        start: where the run starts, a vector.
+        lower: lower bounds, a vector.
+        upper: upper bounds, a vector.
         tape: evaluations, one a row.
         count: how many rows have been asked for so far.
         wanted: nothing is done where false.
