@@ -17,7 +17,7 @@ from jaxtyping import Array, PyTree, Scalar
 from frechet.core import tree
 from frechet.core.problem import Problem
 from frechet.problems.composite import Composite
-from frechet.solvers.wrappers.counted import oracle
+from frechet.solvers.wrappers.counted import oracle, problems_own
 
 
 @eqx.filter_custom_jvp
@@ -69,7 +69,7 @@ def _residual_rule(primals: tuple, tangents: tuple) -> tuple:
         return r, jax.vmap(push, out_axes=-1)(jnp.eye(flat.size, dtype=flat.dtype))
 
     r, jacobian = oracle(linearised, value=1, hvp=flat.size)(flat)
-    form = jax.eval_shape(lambda: of(problem, y))
+    form = jax.eval_shape(problems_own(lambda: of(problem, y)))
     back = ravel_pytree(jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), form))[1]
     along = back(jacobian @ ravel_pytree(_filled(tangents[2], y))[0])
     return back(r), _with_problem(lambda p: of(p, y), problem, tangents[1], along)
@@ -91,19 +91,7 @@ def _with_problem(of: Callable, problem: Problem, tangent: Any, along: PyTree[Ar
     """Adds the part of a tangent that comes from the problem's own leaves, when steps are unrolled."""
     if not jax.tree.leaves(tangent):
         return along
-    return jax.tree.map(jnp.add, along, eqx.filter_jvp(of, (problem,), (tangent,))[1])
-
-
-def no_wider(state: PyTree[Any], x: PyTree[Array]) -> PyTree[Array]:
-    """``state`` as arrays, its floats no wider than those of ``x``: some libraries make the default dtype."""
-    widest = jnp.result_type(*jax.tree.leaves(x))
-
-    def narrowed(v: Any) -> Array:
-        v = jnp.asarray(v)
-        floating = jnp.issubdtype(v.dtype, jnp.floating)
-        return v.astype(widest) if floating and jnp.promote_types(v.dtype, widest) != widest else v
-
-    return jax.tree.map(narrowed, state)
+    return jax.tree.map(jnp.add, along, eqx.filter_jvp(problems_own(of), (problem,), (tangent,))[1])
 
 
 def same_types(new: PyTree[Any], old: PyTree[Array]) -> PyTree[Array]:

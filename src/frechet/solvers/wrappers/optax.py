@@ -18,7 +18,7 @@ from frechet.core.solver import Solver, State
 from frechet.problems.composite import Composite
 from frechet.solvers.stochastic import sampling
 from frechet.solvers.wrappers import handed
-from frechet.solvers.wrappers.counted import run_counted
+from frechet.solvers.wrappers.counted import precision_of, run_counted
 
 
 class OptaxState(State):
@@ -142,7 +142,9 @@ class Optax(Solver):
         return self.batch_size is not None
 
     def init(self, problem: Composite, x0: PyTree[Array], *, key: PRNGKeyArray) -> OptaxState:
-        return OptaxState(x0, Calls(), handed.no_wider(self.tx.init(x0), x0))
+        with precision_of(x0):
+            inner = self.tx.init(x0)
+        return OptaxState(x0, Calls(), jax.tree.map(jnp.asarray, inner))
 
     def step(self, problem: Composite, state: OptaxState, *, key: PRNGKeyArray) -> OptaxState:
         x = state.x
@@ -160,7 +162,8 @@ class Optax(Solver):
             updates, inner = self.tx.update(gradient, inner, x, value=value, grad=gradient, value_fn=value_fn)
             return optax.apply_updates(x, updates), inner
 
-        (x, inner), counts, per_turn = run_counted(update, x, state.inner)
+        with precision_of(x):
+            (x, inner), counts, per_turn = run_counted(update, x, state.inner)
         calls = calls.add(**counts)
         if per_turn:
             trials = _entries(inner, "num_linesearch_steps")

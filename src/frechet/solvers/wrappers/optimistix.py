@@ -16,7 +16,7 @@ from frechet.problems.composite import Composite
 from frechet.problems.equations import FixedPoint, Root
 from frechet.problems.least_squares import LeastSquares
 from frechet.solvers.wrappers import handed
-from frechet.solvers.wrappers.counted import run_counted
+from frechet.solvers.wrappers.counted import precision_of, run_counted
 
 
 class OptimistixState(State):
@@ -141,13 +141,15 @@ class Optimistix(Solver):
         return init, step, static
 
     def init(self, problem: Problem, x0: PyTree[Array], *, key: PRNGKeyArray) -> OptimistixState:
-        inner, counts = self._counted(self._program(problem)[0], x0)
-        return OptimistixState(x0, Calls().add(**counts), handed.no_wider(inner, x0))
+        with precision_of(x0):
+            inner, counts = self._counted(self._program(problem)[0], x0)
+        return OptimistixState(x0, Calls().add(**counts), inner)
 
     def step(self, problem: Problem, state: OptimistixState, *, key: PRNGKeyArray) -> OptimistixState:
         init, step, _ = self._program(problem)
-        jax.eval_shape(init, state.x)  # for what is static in the state; nothing is computed
-        (x, inner), counts = self._counted(step, state.x, state.inner)
+        with precision_of(state.x):
+            jax.eval_shape(init, state.x)  # for what is static in the state; nothing is computed
+            (x, inner), counts = self._counted(step, state.x, state.inner)
         x, inner = handed.same_types((x, inner), (state.x, state.inner))
         return OptimistixState(x, state.calls.add(**counts), inner)
 
