@@ -3,6 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMPS := .venv/stamps
+JOBS ?= 2
 
 .PHONY: compare test browser lint types docs bench requirements clean
 .DEFAULT_GOAL := compare
@@ -13,7 +14,7 @@ compare: $(STAMPS)/run
 
 ## test: the whole test suite and the examples in docstrings
 test: $(STAMPS)/dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
 ## browser: the report in headless Chromium (apt install chromium)
 browser: $(STAMPS)/dev
