@@ -58,23 +58,22 @@ def problems_own(fn: Callable) -> Callable:
 def run_counted(program: Callable, *args: Any) -> tuple[Any, dict[str, int], dict[str, int]]:
     """Runs ``program(*args)``, traced once, and counts the oracles and factorisations in it.
 
-        Of a conditional the dearer branch is counted, of a scan every turn.
+    Of a conditional the dearer branch is counted, of a scan every turn.
 
-        Args:
-            program: a pure function of pytrees of arrays; it may close over traced arrays.
-            *args: its arguments.
+    Args:
+        program: a pure function of pytrees of arrays; it may close over traced arrays.
+        *args: its arguments.
 
-        Returns:
-            Its result; the counts by name, as `Calls.add` takes them; and what a turn of the loops in it that
-            depend on data costs in addition.
+    Returns:
+        Its result; the counts by name, as `Calls.add` takes them; and what a turn of the loops in it that
+        depend on data costs in addition.
 
-        Example:
-            >>> import jax.numpy as jnp
-    from jaxtyping import Array, PyTree
-            >>> f = oracle(lambda x: x**2, value=1)
-            >>> y, counts, per_turn = run_counted(lambda x: f(x) + f(f(x)), jnp.asarray(2.0))
-            >>> float(y), counts, per_turn
-            (20.0, {'value': 3}, {})
+    Example:
+        >>> import jax.numpy as jnp
+        >>> f = oracle(lambda x: x**2, value=1)
+        >>> y, counts, per_turn = run_counted(lambda x: f(x) + f(f(x)), jnp.asarray(2.0))
+        >>> float(y), counts, per_turn
+        (20.0, {'value': 3}, {})
     """
     closed, shape = jax.make_jaxpr(program, return_shape=True)(*args)
     out = jex.jaxpr_as_fun(closed)(*jax.tree.leaves(args))
