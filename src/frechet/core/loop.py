@@ -80,7 +80,7 @@ class Verdict(NamedTuple):
 
     Rounding ends progress in one of two ways, both taken for a stall: the iterate no longer moves, or
     the best residual, already small beside the largest seen, has not improved by a tenth for half of
-    all checks (and at least twenty).
+    all steps (and at least twenty checks' worth).
     """
 
     code: Int[Array, ""]
@@ -105,19 +105,20 @@ def judge(
     now: Scalar,
     tol: Scalar,
     max_steps: Int[Array, ""] | int,
-    stochastic: bool,
+    solver: Solver,
 ) -> Verdict:
     """The verdict after a residual check: the one stopping rule, the same for all."""
     eps = jnp.finfo(now.dtype).eps
     checks = verdict.checks + 1
     better = now < 0.9 * verdict.best
-    improved = jnp.where(better, checks, verdict.improved)
+    improved = jnp.where(better, progress.steps, verdict.improved).astype(jnp.int32)
     best = jnp.where(better, now, verdict.best)
     largest = jnp.maximum(verdict.largest, now)
     moved = tree.largest(tree.subtract(progress.x, previous)) > eps * tree.largest(progress.x)
     unmoved = jnp.where(moved | (verdict.checks == 0), 0, verdict.unmoved + 1)
-    floor = (best <= jnp.sqrt(eps) * largest) & (checks - improved >= jnp.maximum(20, checks // 2))
-    stalled = jnp.asarray(False) if stochastic else (unmoved >= 5) | floor
+    patience = jnp.maximum(20 * solver.check_every, progress.steps // 2)
+    floor = (best <= jnp.sqrt(eps) * largest) & (progress.steps - improved >= patience)
+    stalled = jnp.asarray(False) if solver.stochastic else (unmoved >= 5) | floor
     code = jnp.where(progress.steps >= max_steps, Ending.MAX_STEPS, Ending.RUNNING)
     code = jnp.where(stalled, Ending.STALLED, code)
     code = jnp.where(now <= tol, Ending.CONVERGED, code)

@@ -279,7 +279,7 @@ def _measure_flat(
     row = {"objective": problem.objective(done.x), "residual": now}
     row |= {f"calls_{k}": v for k, v in done.state.calls.asdict().items()}
     row |= {f"measure_{k}": v for k, v in problem.measures(done.x).items()}
-    return row, loop.judge(verdict, done, previous, now, tol, limit, solver.stochastic)
+    return row, loop.judge(verdict, done, previous, now, tol, limit, solver)
 
 
 _begin = jax.jit(_begin_flat, static_argnums=0)

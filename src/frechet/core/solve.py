@@ -303,7 +303,7 @@ def _looped(
 
     def check(progress: loop.Progress, previous: PyTree, verdict: loop.Verdict) -> loop.Verdict:
         now = loop.residual(problem, progress.x).astype(dtype)
-        return loop.judge(verdict, progress, previous, now, tol, max_steps, solver.stochastic)
+        return loop.judge(verdict, progress, previous, now, tol, max_steps, solver)
 
     def body(carry: tuple) -> tuple:
         # The check comes first, so that a start which is already a solution takes no step; the map is
@@ -331,7 +331,7 @@ def _unrolled(
     def check(carry: tuple) -> loop.Verdict:
         progress, previous, verdict = carry
         now = jax.lax.stop_gradient(loop.residual(problem, progress.x)).astype(dtype)
-        return loop.judge(verdict, progress, previous, now, tol, max_steps, solver.stochastic)
+        return loop.judge(verdict, progress, previous, now, tol, max_steps, solver)
 
     @jax.checkpoint
     def steps(carry: tuple) -> tuple:

@@ -8,6 +8,7 @@ from jaxtyping import Array, Bool, Int, PyTree, Scalar
 
 from frechet.convex.parameters import parameter
 from frechet.core import tree
+from frechet.solvers.rounding import rounding
 
 
 def constant_or_none(step_size: Any) -> Any:
@@ -45,12 +46,6 @@ class Decrease(NamedTuple):
         """
         excess = self.bregman - self.square / (2 * step)
         return (excess <= self.rounding) & jnp.isfinite(self.square) & jnp.isfinite(self.bregman)
-
-
-def rounding(a: Scalar, b: Scalar) -> Scalar:
-    """A few units in the last place of the larger of two values of $f$."""
-    info = jnp.finfo(a.dtype)
-    return 4 * info.eps * jnp.maximum(jnp.maximum(jnp.abs(a), jnp.abs(b)), info.tiny)
 
 
 class Backtracking(eqx.Module):

@@ -84,7 +84,7 @@ def instrumented(problem: Problem) -> tuple[Problem, Counter]:
 
 def _plain(kind: Any, problem: Problem) -> Problem:
     """The same fields as an instance of another class."""
-    copy = object.__new__(kind)
+    copy: Any = object.__new__(kind)  # pyright: ignore
     for name in problem.__dataclass_fields__:
         object.__setattr__(copy, name, getattr(problem, name))
     return copy

@@ -7,13 +7,10 @@ from typing import Any
 import jax
 import numpy as np
 
-from frechet.core.solve import join, solve, split
+from frechet.core.solve import default_tol, join, solve, split
 from frechet.core.solver import Solver
 from frechet.workbench.checking.canonical import Case, Parameters, cast
 from frechet.workbench.checking.common import key, raveled
-
-TOL = 1e-10
-
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _both_ways(
@@ -23,7 +20,7 @@ def _both_ways(
     (solver,) = join(static, dynamic)
 
     def solution(parameters: Any) -> Any:
-        return solve(make(parameters), x0, solver, tol=TOL, max_steps=20_000, key=key()).x
+        return solve(make(parameters), x0, solver, tol=default_tol(x0), key=key()).x
 
     _, push = jax.linearize(solution, parameters)
     return push(dot), jax.linear_transpose(push, parameters)(weights)[0]
@@ -50,9 +47,9 @@ def check_derivative(solver: Solver, case: Case) -> None:
     expected = (shifted(1) - shifted(-1)) / (2 * h)
     error = float(np.linalg.norm(raveled(tangent) - expected) / (1 + np.linalg.norm(expected)))
     # differences err by h^2 and eps / h, the solve by its tolerance times the conditioning
-    assert error <= 1e-6, (
-        f"the derivative of the solution of {case.name} is off by {error:.1e} (relative); 1e-6 is right at "
-        f"tolerance {TOL:.0e}. The derivative is taken at the solver's x: is it that accurate?"
+    assert error <= 1e-5, (
+        f"the derivative of the solution of {case.name} is off by {error:.1e} (relative); 1e-5 is right at the "
+        "default tolerance. It is taken at the solver's x: is that a solution?"
     )
 
 
