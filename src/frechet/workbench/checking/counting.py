@@ -70,7 +70,11 @@ def instrumented(problem: Problem) -> tuple[Problem, Counter]:
 
         @counted.def_jvp
         def rule(primals: tuple, tangents: tuple) -> tuple:
-            tick(primals[1:], **cost(*primals))
+            if name == "hvp" and jax.tree.leaves(tangents[2]):
+                # Linearised in its vector: what costs is each product with the linear map, not making it.
+                tick(tangents[2], hvp=1)
+            else:
+                tick(primals[1:], **cost(*primals))
             if derivative and jax.tree.leaves(tangents[1]):
                 tick(tangents[1] if derivative == "hvp" else primals[1:], **{derivative: 1})
             return eqx.filter_jvp(original, primals, tangents)
