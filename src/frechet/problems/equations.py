@@ -11,7 +11,7 @@ from frechet.core.problem import Problem
 
 
 def _half_square(r: PyTree[Array]) -> Scalar:
-    return 0.5 * sum((jnp.sum(jnp.square(v)) for v in jax.tree.leaves(r)), jnp.zeros(()))
+    return jnp.asarray(0.5 * sum(jnp.sum(jnp.square(v)) for v in jax.tree.leaves(r)))
 
 
 class Root(Problem):

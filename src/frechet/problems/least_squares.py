@@ -27,7 +27,7 @@ class HalfSquaredNorm(eqx.Module):
         return lift.call(self.residual_map, x)
 
     def __call__(self, x: PyTree[Array]) -> Scalar:
-        return 0.5 * sum((jnp.sum(jnp.square(v)) for v in jax.tree.leaves(self.residual(x))), jnp.zeros(()))
+        return jnp.asarray(0.5 * sum(jnp.sum(jnp.square(v)) for v in jax.tree.leaves(self.residual(x))))
 
     def offers(self) -> dict[str, str]:
         """The oracles beyond value and gradient."""

@@ -4,6 +4,7 @@ import contextlib
 import contextvars
 import functools
 import operator
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -38,7 +39,10 @@ def precision_of(x: PyTree[Array]) -> Iterator[None]:
     outer = jax.config.jax_enable_x64  # pyright: ignore[reportAttributeAccessIssue]
     token = _x64.set(outer)
     try:
-        with jax.enable_x64(outer and jnp.finfo(jnp.result_type(*jax.tree.leaves(x))).bits > 32):
+        narrow = jnp.finfo(jnp.result_type(*jax.tree.leaves(x))).bits <= 32
+        with jax.enable_x64(outer and not narrow), warnings.catch_warnings():
+            # Truncation to the precision of x is what is wanted here.
+            warnings.filterwarnings("ignore", "Explicitly requested dtype float64")
             yield
     finally:
         _x64.reset(token)
