@@ -104,7 +104,8 @@ def test_evaluations_are_those_of_scipy_by_itself(name):
     with jax.enable_x64(True):
         solver = PRESETS[name]
         problem = KINDS[solver.accepts]
-        theirs = asked_by_itself(solver, problem, start(float))
+        with np.errstate(all="ignore"):
+            theirs = asked_by_itself(solver, problem, start(float))
         n = min(len(theirs), 14)
         ours = asked_of_us(solver, problem, start(float), n)
         assert len(ours) == n >= 5
@@ -202,7 +203,7 @@ def test_one_solve_inside_another():
 def test_a_run_is_made_again_from_its_tape():
     """Without the threads, as after a resume in another process, the steps are bit for bit the same."""
     with jax.enable_x64(True):
-        solver, problem = Scipy("trust-krylov"), fr.Composite(smooth).lifted(start(float))
+        solver, problem = Scipy("trust-ncg"), fr.Composite(smooth).lifted(start(float))
         step = jax.jit(lambda s: solver.step(problem, s, key=jax.random.key(0)))
         straight = broken = solver.init(problem, start(float), key=jax.random.key(0))
         for _ in range(15):
