@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 
 class UserError(ValueError):
-    """A mistake in what was asked for; the message is one line that says what is wrong and what would be right."""
+    """A mistake in what was asked for; its message, one line, says what is wrong and what would be right."""
 
     def __init__(self, message: str):
         super().__init__(" ".join(str(message).split()))
