@@ -195,6 +195,8 @@ def _references(fn: Callable) -> list | None:
             return None
         if isinstance(obj, tuple):
             queue.extend(obj)
+        elif isinstance(obj, eqx.Module):  # frozen: it changes only where a field can
+            queue.extend(vars(obj).values())
         elif isinstance(obj, types.FunctionType):
             try:
                 cells = [c.cell_contents for c in obj.__closure__ or ()]
