@@ -34,9 +34,9 @@ class GradientDescent(Solver):
     Example:
         >>> import jax.numpy as jnp
         >>> import frechet as fr
-        >>> problem = fr.Composite(lambda x: 0.5 * jnp.sum((x - 3.0) ** 2))
-        >>> fr.solve(problem, jnp.zeros(2), GradientDescent(), tol=1e-5).x.round(3).tolist()
-        [3.0, 3.0]
+        >>> problem = fr.Composite(lambda x: 0.5 * jnp.sum((x - 2.0) ** 2))
+        >>> fr.solve(problem, jnp.zeros(2), GradientDescent(), tol=1e-5).x.round(2).tolist()
+        [2.0, 2.0]
     """
 
     accepts: ClassVar[type] = Composite
