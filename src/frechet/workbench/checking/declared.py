@@ -1,7 +1,9 @@
 """Checks of what a solver says about itself; nothing is compiled."""
 
+import dataclasses
 import inspect
 import re
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -74,14 +76,21 @@ def check_pytree(solver: Solver) -> None:
     leaves, treedef = jax.tree.flatten(solver)
     odd = [v for v in leaves if not eqx.is_array_like(v)]
     assert not odd, f"leaves {odd!r} are not numbers or arrays; mark those fields eqx.field(static=True)"
-    try:
-        hash(treedef)
-    except TypeError as error:
-        raise AssertionError(
-            f"its static fields cannot be hashed ({error}); use tuples instead of lists and dicts"
-        ) from None
+    for field in dataclasses.fields(solver):
+        if field.metadata.get("static"):
+            _check_hashable(field.name, getattr(solver, field.name))
     again = jax.tree.unflatten(treedef, leaves)
     assert jax.tree.structure(again) == treedef and repr(again) == repr(solver), (
         "flattening and unflattening it gives another solver; keep everything in dataclass fields"
     )
     assert type(solver).__name__ in repr(solver), "its repr does not name its class"
+
+
+def _check_hashable(name: str, value: Any) -> None:
+    try:
+        hash(value)
+    except TypeError as error:
+        raise AssertionError(
+            f"the static field {name} cannot be hashed ({error}), so it could change under a compiled "
+            "program; use a tuple instead of a list or dict"
+        ) from None

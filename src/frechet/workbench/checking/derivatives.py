@@ -12,6 +12,7 @@ from frechet.core.solver import Solver
 from frechet.workbench.checking.canonical import Case, Parameters, cast
 from frechet.workbench.checking.common import key, raveled
 
+
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _both_ways(
     make: Callable, static: Any, dynamic: list, parameters: Any, x0: Any, dot: Any, weights: Any
@@ -48,8 +49,8 @@ def check_derivative(solver: Solver, case: Case) -> None:
     error = float(np.linalg.norm(raveled(tangent) - expected) / (1 + np.linalg.norm(expected)))
     # differences err by h^2 and eps / h, the solve by its tolerance times the conditioning
     assert error <= 1e-5, (
-        f"the derivative of the solution of {case.name} is off by {error:.1e} (relative); 1e-5 is right at the "
-        "default tolerance. It is taken at the solver's x: is that a solution?"
+        f"the derivative of the solution of {case.name} is off by {error:.1e} (relative); 1e-5 is right at "
+        "the default tolerance. It is taken at the solver's x: is that a solution?"
     )
 
 

@@ -14,7 +14,7 @@ from frechet.workbench.checking.common import finite, key
 
 def _ends_nonfinite(solver: Solver, problem: Problem, x0, origin: Origin, what: str):
     try:
-        solution = solve(problem, x0, solver, tol=default_tol(x0), key=key())
+        solution = jax.block_until_ready(solve(problem, x0, solver, tol=default_tol(x0), key=key()))
     except Exception as error:
         raise AssertionError(
             f"{what} raised {type(error).__name__} ({_first_line(error)}); inside jit nothing can raise, so "

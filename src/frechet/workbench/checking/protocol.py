@@ -74,7 +74,7 @@ def check_hyperparameter_arrays(solver: Solver, case: Case) -> None:
     state = _first_states(arrays, case, np.float32)[1]
     wide = [k for k, form in shapes(state).items() if form.startswith("float64")]
     assert not wide, f"with hyperparameters as arrays the state has float64 entries {', '.join(wide)}"
-    arrays = with_floats(solver, jnp.asarray)
+    arrays = with_floats(solver, lambda v: jnp.asarray(v, float))
     assert arrays is not None
     with jax.disable_jit():
         eager = _steps_by_hand(arrays, case, 1)
