@@ -140,12 +140,17 @@ _OF_RESIDUAL = (
 
 
 class _Method(NamedTuple):
-    """What SciPy documents of a method: whether it takes bounds and Hessian-vector products."""
+    """What SciPy documents of a method: whether it takes bounds and Hessian-vector products.
+
+    ``differences`` is the option for the relative size of the differences of gradients it takes itself,
+    for which SciPy assumes float64.
+    """
 
     drive: Callable
     accepts: type[Problem]
     bounds: bool = False
     hessp: bool = False
+    differences: str | None = None
 
     @property
     def queries(self) -> tuple[_Query, ...]:
@@ -160,7 +165,7 @@ _METHODS = {
     "trust-ncg": _Method(_minimise, Composite, hessp=True),
     "trust-krylov": _Method(_minimise, Composite, hessp=True),
     "trust-constr": _Method(_minimise, Composite, hessp=True),  # its barrier stops short of the bounds
-    "TNC": _Method(_minimise, Composite, bounds=True),
+    "TNC": _Method(_minimise, Composite, bounds=True, differences="accuracy"),
     "SLSQP": _Method(_minimise, Composite, bounds=True),
     "least_squares:trf": _Method(_least_squares, LeastSquares, bounds=True),
     "least_squares:dogbox": _Method(_least_squares, LeastSquares, bounds=True),
@@ -247,9 +252,12 @@ class Scipy(Solver):
                 ravel_pytree(problem.prox(jax.tree.map(lambda v, b=b: jnp.full_like(v, b), x), 1.0))[0]
                 for b in (-jnp.inf, jnp.inf)
             )
+        options = self.options
+        if self._method.differences:
+            options = ((self._method.differences, float(jnp.finfo(start.dtype).eps) ** 0.5), *options)
         settings = {
             "method": self.method.rpartition(":")[2],
-            "options": self.options,
+            "options": options,
             "hessp": self._method.hessp,
             "rows": _rows(problem, x),
         }
