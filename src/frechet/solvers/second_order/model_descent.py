@@ -51,7 +51,8 @@ def model_descent(
     r"""Lowers $\langle g, d\rangle + \tfrac12\langle d, H d\rangle + g(x + d)$ over $d$ from $d = 0$.
 
     The model is quadratic, so a product with the last move gives its gradient at the next point and tells
-    exactly whether a step size was short enough. Stops where the curvature along the move or along $d$ is negative.
+    exactly whether a step size was short enough. Stops where the curvature along
+    the move or along $d$ is negative.
 
     Args:
         problem: supplies the prox.

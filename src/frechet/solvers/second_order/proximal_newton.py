@@ -85,7 +85,7 @@ class ProximalNewton(Solver):
 
 
 def _promise(problem: Composite, state: ProximalNewtonState, gradient: PyTree, d: PyTree) -> Scalar:
-    """The decrease the model promises for ``d`` without its curvature: it bounds that of shorter steps too."""
+    """The decrease promised for ``d`` without the model's curvature, which bounds that of shorter steps."""
     return tree.vdot(gradient, d) + problem.g(tree.axpy(1, d, state.x)) - state.penalty
 
 

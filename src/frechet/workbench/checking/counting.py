@@ -82,7 +82,8 @@ def instrumented(problem: Problem) -> tuple[Problem, Counter]:
         return lambda self, *args: counted(_plain(kind, self), *args)
 
     methods = {name: method(name, cost) for name, cost in _COSTS.items() if hasattr(kind, name)}
-    subclass = type(kind)(f"Counting{kind.__name__}", (kind,), methods)
+    metaclass: Any = type(kind)
+    subclass = metaclass(f"Counting{kind.__name__}", (kind,), methods)
     return _plain(subclass, problem), seen
 
 
