@@ -1,9 +1,10 @@
 """FISTA on l1-logistic regression against jitted JAXopt, to the same objective gap.
 
-Breast cancer data (569 x 30, standardised), penalty 0.01 on the mean loss, float64, zero start. Each side stops
-by its own test, at the loosest tolerance (a grid of four a decade) that leaves a gap of at most 1e-8; JAXopt is
-given the best of its settings: line search or the constant step 1/L. Both are compiled once and called in turns;
-the first calls, compilation included, are timed apart with caches cleared.
+Breast cancer data (569 x 30, standardised), penalty 0.01 on the mean loss, float64, zero start.
+Each side stops by its own test, at the loosest tolerance (a grid of four a decade) that leaves a
+gap of at most 1e-8; JAXopt is given the best of its settings: line search or the constant step 1/L.
+Both are compiled once and called in turns; the first calls, compilation included, are timed apart
+with caches cleared.
 """
 
 import warnings

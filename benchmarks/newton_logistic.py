@@ -1,9 +1,9 @@
 """Newton-CG on l2-logistic regression against scikit-learn's solvers, to the same objective gap.
 
-Breast cancer data (569 x 30, standardised), scikit-learn's default penalty C = 1 without intercept, float64,
-zero start. Each side stops by its own test, at the loosest tolerance (a grid of two a decade) that leaves a
-gap of at most 1e-8 in the mean loss with penalty. Every call is what a user makes, `fr.solve` and `fit`, Python
-overhead included, compiled before and timed in turns.
+Breast cancer data (569 x 30, standardised), scikit-learn's default penalty C = 1 without intercept,
+float64, zero start. Each side stops by its own test, at the loosest tolerance (a grid of two a
+decade) that leaves a gap of at most 1e-8 in the mean loss with penalty. Every call is what a user
+makes, `fr.solve` and `fit`, Python overhead included, compiled before and timed in turns.
 """
 
 import warnings
