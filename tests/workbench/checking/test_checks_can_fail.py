@@ -189,8 +189,8 @@ class DividesByDecrease(Plain):
     def step(self, problem, state, *, key):
         new = super().step(problem, state, key=key)
         decrease = problem.objective(state.x) - problem.objective(new.x)
-        calls = new.calls.add(value=2)
-        return State(jax.tree.map(lambda v: v + 0 / decrease, new.x), calls)
+        roundings = jnp.trunc(decrease / jnp.finfo(decrease.dtype).eps)
+        return State(jax.tree.map(lambda v: v + 0 / roundings, new.x), new.calls.add(value=2))
 
 
 @fails("max_steps")
@@ -520,3 +520,37 @@ def test_check_solver_reports() -> None:
 def test_check_solver_takes_solvers_only() -> None:
     with pytest.raises(TypeError, match="Solver class or instance"):
         check_solver(3)  # pyright: ignore[reportArgumentType]
+
+
+def test_class_without_ready_made_instance() -> None:
+    class Demanding(Plain):
+        depth: int = eqx.field(static=True, kw_only=True)
+
+    (result,) = check_solver(Demanding)
+    assert not result.ok and "presets()" in result.detail and "depth" in result.detail
+
+
+def test_presets_that_are_no_instances() -> None:
+    (result,) = check_solver(ClassForInstance)
+    assert not result.ok and "instance of ClassForInstance" in result.detail
+
+
+def test_fits_that_raises_is_reported() -> None:
+    class Raises(Plain):
+        def fits(self, problem):
+            raise KeyError("nothing fits")
+
+    failed = {r.name: r.detail for r in check_solver(Raises) if not r.ok}
+    assert "nothing fits" in failed["has_canonical_problem"]
+
+
+def test_presets_are_named_in_the_results() -> None:
+    class Two(Plain):
+        needs: ClassVar[frozenset[str]] = frozenset({"crystal ball"})
+
+        @classmethod
+        def presets(cls):
+            return {"slow": cls(0.1), "fast": cls(0.4)}
+
+    names = [r.name for r in check_solver(Two)]
+    assert "slow: declarations" in names and "fast: declarations" in names

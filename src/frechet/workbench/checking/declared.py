@@ -50,13 +50,22 @@ def check_has_canonical_problem(solver: Solver) -> None:
 
 def check_presets(solver: Solver) -> None:
     """``presets()`` gives instances of the class by name, each different from the others."""
-    presets = type(solver).presets()
+    check_presets_of(type(solver))
+
+
+def check_presets_of(cls: type[Solver]) -> None:
+    """As `check_presets`, for the class alone."""
+    try:
+        presets = cls.presets()
+    except Exception as error:
+        raise AssertionError(
+            f"{cls.__name__}.presets() raised {type(error).__name__}: {error}; give every field a default "
+            "or override presets() to return ready-made instances by name"
+        ) from error
     assert isinstance(presets, dict) and presets, "presets() must return a dict of at least one instance"
     for name, preset in presets.items():
         assert isinstance(name, str) and name, f"presets() has the key {name!r}; use a name"
-        assert type(preset) is type(solver), (
-            f"preset {name} is {preset!r}; make it an instance of {type(solver).__name__}"
-        )
+        assert type(preset) is cls, f"preset {name} is {preset!r}; make it an instance of {cls.__name__}"
     reprs = [repr(p) for p in presets.values()]
     assert len(set(reprs)) == len(reprs), "two presets are the same solver; keep one of them"
 
