@@ -379,3 +379,9 @@ def test_bad_input_raises_one_clear_line(make_it, says):
     with pytest.raises(ValueError, match=says) as caught:
         make_it()
     assert "\n" not in str(caught.value)
+
+
+def test_linear_model_takes_one_array() -> None:
+    f = losses.Squared(jnp.eye(2), jnp.ones(2))
+    with pytest.raises(TypeError, match="w is a tuple; a linear model takes one array, with 2 rows"):
+        f((jnp.ones(2),))  # pyright: ignore[reportArgumentType]

@@ -99,6 +99,10 @@ class LinearModel(eqx.Module):
 
     def predict(self, w: Float[Array, "p ..."]) -> Float[Array, "n ..."]:
         """The predictions X w."""
+        if not hasattr(w, "ndim"):
+            raise TypeError(
+                f"w is a {type(w).__name__}; a linear model takes one array, with {self.X.shape[1]} rows"
+            )
         if w.ndim == 0 or w.shape[0] != self.X.shape[1]:
             raise ValueError(
                 f"w has shape {w.shape}; X has {self.X.shape[1]} columns, so w needs as many rows"
