@@ -110,7 +110,7 @@ class CoordinateDescent(Solver):
 
     def init(self, problem: Composite, x0: Array, *, key: PRNGKeyArray) -> CoordinateDescentState:
         f = _model(problem)
-        L = (f.curvature * squared_norms(f) / f.count).astype(x0.dtype)
+        L = (f.curvature * squared_norms(f) / f.count).astype(jnp.result_type(*jax.tree.leaves(x0)))
         # A column of zeros moves freely: its bound is a tiny number in place of zero.
         least = jnp.finfo(L.dtype).eps * jnp.max(L)
         return CoordinateDescentState(x0, Calls(), jnp.maximum(L, jnp.where(least > 0, least, 1)))
