@@ -79,8 +79,8 @@ class Verdict(NamedTuple):
     """What the residual checks remember: the ending so far and how the residual improved.
 
     Rounding ends progress in one of two ways, both taken for a stall: the iterate no longer moves, or
-    the best residual, already small beside the largest seen, has not improved by a tenth for half of
-    all steps (and at least twenty checks' worth).
+    the residual, once small beside the largest seen, has kept within a decade of its best without
+    improving on it by a tenth for half of all steps (and at least twenty checks' worth).
     """
 
     code: Int[Array, ""]
@@ -111,8 +111,9 @@ def judge(
     eps = jnp.finfo(now.dtype).eps
     checks = verdict.checks + 1
     better = now < 0.9 * verdict.best
-    improved = jnp.where(better, progress.steps, verdict.improved).astype(jnp.int32)
     best = jnp.where(better, now, verdict.best)
+    # At a floor the residual hovers; one that rises tenfold is on its way past a saddle or along a valley.
+    improved = jnp.where(better | (now > 10 * best), progress.steps, verdict.improved).astype(jnp.int32)
     largest = jnp.maximum(verdict.largest, now)
     moved = tree.largest(tree.subtract(progress.x, previous)) > eps * tree.largest(progress.x)
     unmoved = jnp.where(moved | (verdict.checks == 0), 0, verdict.unmoved + 1)

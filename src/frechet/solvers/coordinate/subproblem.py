@@ -16,7 +16,7 @@ from frechet.solvers.rounding import rounding
 from frechet.solvers.second_order.truncated_cg import truncated_cg
 
 # Most turns of the loop, most products of a Newton step and its relative accuracy.
-TURNS, PRODUCTS, ACCURACY = 25, 100, 0.1
+TURNS, PRODUCTS, ACCURACY = 25, 100, 0.3
 
 
 def slope(f: LinearModel, z: Array, y: Array) -> Array:

@@ -2,8 +2,10 @@
 
 from typing import ClassVar
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
+import lineax as lx
 from jaxtyping import Array, Bool, PRNGKeyArray, PyTree, Scalar
 
 from frechet.core import tree
@@ -18,12 +20,13 @@ from frechet.solvers.trial_loop import trial_loop
 
 class ProximalNewtonState(State):
     """``value`` and ``penalty`` are $f(x)$ and $g(x)$; ``slope`` the last gradient mapping's norm, zero
-    before the first; ``inner_step`` the inner iteration's last step size."""
+    before the first; ``inner_step`` and ``shift`` the inner iteration's last step size and regularisation."""
 
     value: Scalar
     penalty: Scalar
     slope: Scalar
     inner_step: Scalar
+    shift: Scalar
 
 
 class ProximalNewton(Solver):
@@ -32,14 +35,15 @@ class ProximalNewton(Solver):
     The direction minimises $\langle\nabla f(x_k), d\rangle + \tfrac12\langle d, \nabla^2 f(x_k) d\rangle
     + g(x_k + d)$ by FISTA: a product with the Hessian and a prox an inner iteration, nothing else. The inner
     gradient mapping shrinks by $\eta_k = \min\{\tfrac12, 0.9\,(r_k/r_{k-1})^2\}$, with $r_k$ the outer one's
-    norm, so that convergence is superlinear where the Hessian is positive definite. Negative curvature ends
-    the inner iteration; a direction that promises less than a tenth of what a proximal gradient step does is
-    replaced by that step, so every step descends, convex $f$ or not. The step is the longest of
+    norm, so that convergence is superlinear where the Hessian is positive definite. Where negative curvature
+    is met, a multiple of the identity is added, which later steps reduce tenfold; a direction that promises
+    less than a tenth of what a proximal gradient step does is replaced by that step. So every step descends,
+    convex $f$ or not. The step is the longest of
     $1, \tfrac12, \tfrac14, \dots$ with sufficient decrease up to rounding. A step costs one gradient, one
     product and one prox an inner iteration and, for every step length tried, one value.
 
-    Forward-mode derivatives of steps work (``"one-step"`` and ``"unroll"`` under `jax.jvp`); the inner
-    iteration has no fixed length, so reverse mode needs ``"implicit"``.
+    Every differentiation mode works: the direction is differentiated as the model's exact minimiser, the step
+    length as a constant.
 
     Source:
         Lee, Sun, Saunders 2014, Proximal Newton-type methods for minimizing composite functions,
@@ -61,32 +65,62 @@ class ProximalNewton(Solver):
     def init(self, problem: Composite, x0: PyTree[Array], *, key: PRNGKeyArray) -> ProximalNewtonState:
         one = jnp.ones((), jnp.result_type(*jax.tree.leaves(x0)))
         value, penalty = problem.value(x0), problem.g(x0)
-        return ProximalNewtonState(x0, Calls().add(value=1), value, penalty, 0 * one, one)
+        return ProximalNewtonState(x0, Calls().add(value=1), value, penalty, 0 * one, one, 0 * one)
 
     def step(
         self, problem: Composite, state: ProximalNewtonState, *, key: PRNGKeyArray
     ) -> ProximalNewtonState:
         gradient = problem.gradient(state.x)
-        ratio = lambda slope: jnp.minimum(0.5, 0.9 * (slope / state.slope) ** 2)  # noqa: E731
-        inner = model_descent(
-            problem, state.x, gradient, hessian(problem, state.x), lambda m: ratio(m) * m, state.inner_step
-        )
-        promised = _promise(problem, state, gradient, inner.d)
-        certain = _promise(problem, state, gradient, inner.first)
-        # An accelerated iteration need not descend at every step; a proximal gradient step does.
-        better = promised <= 0.1 * certain + rounding(state.value, state.penalty)
-        d = tree.where(better, inner.d, inner.first)
-        now = (state.value, state.penalty, jnp.where(better, promised, certain))
+        d, promised, inner_step, shift, slope, k = _direction((problem, state.x, gradient), state)
+        now = (state.value, state.penalty, promised)
         _, (x, value, penalty), n = trial_loop(
             _trial, _accepted, jnp.ones_like(state.slope), problem, state.x, d, now
         )
-        calls = state.calls.add(value=n, gradient=1, hvp=inner.products, prox=inner.products)
-        return ProximalNewtonState(x, calls, value, penalty, inner.slope, inner.trial)
+        calls = state.calls.add(value=n, gradient=1, hvp=k, prox=k)
+        return ProximalNewtonState(x, calls, value, penalty, slope, inner_step, shift)
 
 
-def _promise(problem: Composite, state: ProximalNewtonState, gradient: PyTree, d: PyTree) -> Scalar:
-    """The decrease promised for ``d`` without the model's curvature, which bounds that of shorter steps."""
-    return tree.vdot(gradient, d) + problem.g(tree.axpy(1, d, state.x)) - state.penalty
+@eqx.filter_custom_jvp
+def _direction(at: tuple, state: ProximalNewtonState) -> tuple:
+    """The direction, what it promises, the inner step size and shift, the mapping's norm, products."""
+    problem, x, gradient = at
+    accuracy = lambda slope: jnp.minimum(0.5, 0.9 * (slope / state.slope) ** 2) * slope  # noqa: E731
+    inner = model_descent(
+        problem, x, gradient, hessian(problem, x), accuracy, state.inner_step, 0.1 * state.shift
+    )
+
+    def promise(d: PyTree[Array]) -> Scalar:
+        # Without the model's curvature it bounds the decrease of shorter steps too.
+        return tree.vdot(gradient, d) + problem.g(tree.axpy(1, d, x)) - state.penalty
+
+    # An accelerated iteration need not descend at every step; a proximal gradient step does.
+    promised, certain = promise(inner.d), promise(inner.first)
+    better = promised <= 0.1 * certain + rounding(state.value, state.penalty)
+    d = tree.where(better, inner.d, inner.first)
+    # A shift far below the curvature that allowed the last step size is none.
+    shift = jnp.where(inner.shift * inner.trial > 1e-6, inner.shift, 0)
+    return d, jnp.where(better, promised, certain), inner.trial, shift, inner.slope, inner.products
+
+
+@_direction.def_jvp
+def _direction_jvp(primals: tuple, tangents: tuple) -> tuple:
+    out = _direction(*primals)
+    d, step, shift = out[0], out[2], out[3]
+
+    def optimality(at: tuple, d: PyTree[Array]) -> PyTree[Array]:
+        problem, x, gradient = at
+        z, slope = tree.axpy(1, d, x), tree.axpy(1, problem.hvp(x, d), gradient)
+        slope = tree.axpy(shift, d, slope)
+        return tree.subtract(z, problem.prox(tree.axpy(-step, slope, z), step))
+
+    dot = eqx.filter_jvp(lambda at: optimality(at, d), primals[:1], tangents[:1])[1]
+    products = jax.linearize(lambda d: optimality(primals[0], d), d)[1]
+    operator = lx.FunctionLinearOperator(products, jax.eval_shape(lambda: d))
+    size = sum(v.size for v in jax.tree.leaves(d))
+    tol = float(max(jnp.finfo(v.dtype).eps for v in jax.tree.leaves(d))) ** 0.75
+    solver = lx.GMRES(rtol=tol, atol=tol, restart=min(size, 64))
+    d_dot = lx.linear_solve(operator, jax.tree.map(jnp.negative, dot), solver, throw=False).value
+    return out, (d_dot, None, None, None, None, None)
 
 
 def _trial(length: Scalar, problem: Composite, x: PyTree, d: PyTree, _: tuple) -> tuple:
