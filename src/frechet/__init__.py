@@ -22,16 +22,31 @@ if TYPE_CHECKING:
     from frechet.core.status import Ending as Ending
     from frechet.core.status import Origin as Origin
     from frechet.core.status import Status as Status
+    from frechet.problems import Bounded as Bounded
     from frechet.problems import Composite as Composite
+    from frechet.problems import Constrained as Constrained
     from frechet.problems import FiniteSum as FiniteSum
     from frechet.problems import FixedPoint as FixedPoint
+    from frechet.problems import KKTPoint as KKTPoint
     from frechet.problems import LeastSquares as LeastSquares
+    from frechet.problems import QuadraticProgram as QuadraticProgram
     from frechet.problems import Root as Root
 
 __version__ = "0.1.0"
 
 # Loaded when named, so that `import frechet` stays light and the command line answers before JAX is loaded.
 _ROOMS = ("convex", "losses", "problems", "solvers")
+_KINDS = (
+    "Bounded",
+    "Composite",
+    "Constrained",
+    "FiniteSum",
+    "FixedPoint",
+    "KKTPoint",
+    "LeastSquares",
+    "QuadraticProgram",
+    "Root",
+)
 _NAMES = {
     "Calls": "frechet.core.calls",
     "DerivativeWarning": "frechet.core.implicit",
@@ -40,7 +55,7 @@ _NAMES = {
     **dict.fromkeys(("Solver", "State"), "frechet.core.solver"),
     **dict.fromkeys(("Ending", "Origin", "Status"), "frechet.core.status"),
     **dict.fromkeys(("Budget", "RunResult", "Trace", "run"), "frechet.core.run"),
-    **dict.fromkeys(("Composite", "FiniteSum", "FixedPoint", "LeastSquares", "Root"), "frechet.problems"),
+    **dict.fromkeys(_KINDS, "frechet.problems"),
 }
 
 

@@ -1,7 +1,7 @@
 """The set of points between two bounds."""
 
 import itertools
-from typing import Any
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
@@ -32,6 +32,8 @@ class Box(Separable):
         >>> g.prox(jnp.array([3.0, 3.0]), 1.0).tolist(), float(g(jnp.array([0.5, -1.0])))
         ([1.0, 3.0], inf)
     """
+
+    box: ClassVar[bool] = True
 
     lower: PyTree[Any] = eqx.field(default=-jnp.inf, converter=lambda v: parameter("lower", v))
     upper: PyTree[Any] = eqx.field(default=jnp.inf, converter=lambda v: parameter("upper", v))

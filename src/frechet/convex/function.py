@@ -30,6 +30,7 @@ class Function(eqx.Module):
     Attributes:
         smooth: whether it is identically zero, so that a solver for smooth problems may leave it out.
         separable: whether it is a sum over coordinates, so that `prox_coordinate` is available.
+        box: whether it is the indicator of a box (all of space is one), so that `bounds` is available.
 
     Example:
         Your own function needs two methods:
@@ -48,6 +49,7 @@ class Function(eqx.Module):
 
     smooth: ClassVar[bool] = False
     separable: ClassVar[bool] = False
+    box: ClassVar[bool] = False
 
     @abc.abstractmethod
     def __call__(self, x: PyTree[Array]) -> Scalar:
@@ -69,6 +71,13 @@ class Function(eqx.Module):
             The new value, in the shape and dtype of ``value``.
         """
         raise TypeError(f"{type(self).__name__} is not separable, so it has no prox of one coordinate")
+
+    def bounds(self, x: PyTree[Array]) -> tuple[PyTree[Array], PyTree[Array]]:
+        """Lower and upper bounds in the form of ``x``, infinite where there are none; only of a ``box``."""
+        if not self.box:
+            raise TypeError(f"{type(self).__name__} is not a box, so it has no bounds")
+        ends = [jax.tree.map(lambda v, end=end: jnp.full_like(v, end), x) for end in (-jnp.inf, jnp.inf)]
+        return self.prox(ends[0], 1.0), self.prox(ends[1], 1.0)
 
     def residual(self, x: PyTree[Array], gradient: PyTree[Array]) -> PyTree[Array]:
         r"""$x - \mathrm{prox}_g(x - \text{gradient})$: zero iff $-\text{gradient} \in \partial g(x)$."""

@@ -1,6 +1,6 @@
 """The l-infinity ball."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -27,6 +27,8 @@ class LinfBall(Separable):
         >>> fr.convex.LinfBall(1.0).prox(jnp.array([0.5, -3.0]), 1.0).tolist()
         [0.5, -1.0]
     """
+
+    box: ClassVar[bool] = True
 
     radius: PyTree[Any] = eqx.field(default=1.0, converter=lambda r: parameter("radius", r, positive=True))
 

@@ -1,5 +1,7 @@
 """The nonnegative orthant."""
 
+from typing import ClassVar
+
 import jax.numpy as jnp
 from jaxtyping import Array
 
@@ -16,6 +18,8 @@ class NonNegative(Separable):
         >>> fr.convex.NonNegative().prox(jnp.array([3.0, -2.0]), 1.0).tolist()
         [3.0, 0.0]
     """
+
+    box: ClassVar[bool] = True
 
     def leaf_value(self, value: Array) -> Array:
         return feasible(-value, value)

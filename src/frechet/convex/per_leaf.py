@@ -41,6 +41,11 @@ class PerLeaf(Function):
 
     functions: PyTree[Function] = eqx.field(converter=_checked)
 
+    @property
+    def box(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Whether every part is."""
+        return all(g.box for g in jax.tree.leaves(self.functions, is_leaf=_is_function))
+
     def _pairs(self, x: PyTree[Array]) -> tuple[list[tuple[Function, PyTree[Array]]], Any]:
         functions, structure = jax.tree.flatten(self.functions, is_leaf=_is_function)
         try:

@@ -21,6 +21,7 @@ class Zero(Function):
 
     smooth: ClassVar[bool] = True
     separable: ClassVar[bool] = True
+    box: ClassVar[bool] = True
 
     def __call__(self, x: PyTree[Array]) -> Scalar:
         return jnp.zeros((), jnp.result_type(float, *jax.tree.leaves(x)))

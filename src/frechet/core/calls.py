@@ -15,6 +15,8 @@ ORACLES = {
     "factorisation": "matrix factorisations",
     "sample": "gradients of one term of a finite sum",
     "message": "bits sent between nodes",
+    "matvec": "products with a matrix of the problem (or its transpose)",
+    "jacobian": "whole Jacobians (or Hessians), a column or a row at a time",
 }
 _PLACE = {name: i for i, name in enumerate(ORACLES)}
 

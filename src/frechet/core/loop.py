@@ -99,13 +99,14 @@ def unjudged(dtype) -> Verdict:
 
 
 def judge(
+    problem: Problem,
+    solver: Solver,
     verdict: Verdict,
     progress: Progress,
     previous: PyTree[Array],
     now: Scalar,
     tol: Scalar,
     max_steps: Int[Array, ""] | int,
-    solver: Solver,
 ) -> Verdict:
     """The verdict after a residual check: the one stopping rule, the same for all."""
     eps = jnp.finfo(now.dtype).eps
@@ -122,6 +123,9 @@ def judge(
     stalled = jnp.asarray(False) if solver.stochastic else (unmoved >= 5) | floor
     code = jnp.where(progress.steps >= max_steps, Ending.MAX_STEPS, Ending.RUNNING)
     code = jnp.where(stalled, Ending.STALLED, code)
+    if type(solver).diagnosis is not Solver.diagnosis:
+        proven = solver.diagnosis(problem, progress.state)
+        code = jnp.where(proven != Ending.RUNNING, proven, code)
     code = jnp.where(now <= tol, Ending.CONVERGED, code)
     code = jnp.where(progress.finite & jnp.isfinite(now), code, Ending.NONFINITE)
     return Verdict(code.astype(jnp.int32), now, best, largest, checks, improved, unmoved)

@@ -19,9 +19,12 @@ class Problem(eqx.Module):
     Attributes:
         isolated: whether solutions are isolated points. Where they form a manifold, the implicit
             derivative is the minimum-norm one.
+        always_feasible: whether a lower objective is a better one wherever it is finite. Where constraints
+            are met in the limit only, points are ranked by the residual.
     """
 
     isolated: ClassVar[bool] = True
+    always_feasible: ClassVar[bool] = True
 
     def objective(self, x: PyTree[Array]) -> Scalar:
         """The number people compare; a scalar."""
@@ -34,6 +37,10 @@ class Problem(eqx.Module):
     def offers(self) -> dict[str, str]:
         """The oracles that a solver may ask of this problem, each with a few words on what it is."""
         return {}
+
+    def start(self, x0: PyTree[Array]) -> PyTree[Array]:
+        """The start in the form of ``x``; a kind adds those parts that nobody wants to give."""
+        return x0
 
     def lifted(self, x: PyTree[Array]) -> "Problem":
         """This problem with plain callables made into pytrees (see `frechet.core.lift`)."""

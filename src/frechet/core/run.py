@@ -213,7 +213,7 @@ def _reconsidered(
     row: Mapping[str, float], code: int, tol: float, limit: int | None, budget: Budget
 ) -> Ending:
     """Whether a resumed run has anything left to do under today's tolerance and budget."""
-    if Ending(code) in (Ending.NONFINITE, Ending.STALLED):
+    if Ending(code) in (Ending.NONFINITE, Ending.STALLED, Ending.INFEASIBLE, Ending.UNBOUNDED):
         return Ending(code)
     if row["residual"] <= tol:
         return Ending.CONVERGED
@@ -279,7 +279,7 @@ def _measure_flat(
     row = {"objective": problem.objective(done.x), "residual": now}
     row |= {f"calls_{k}": v for k, v in done.state.calls.asdict().items()}
     row |= {f"measure_{k}": v for k, v in problem.measures(done.x).items()}
-    return row, loop.judge(verdict, done, previous, now, tol, limit, solver)
+    return row, loop.judge(problem, solver, verdict, done, previous, now, tol, limit)
 
 
 _begin = jax.jit(_begin_flat, static_argnums=0)

@@ -136,6 +136,7 @@ def prepare(problem: Problem, x0: PyTree[Array], solver: Solver | None) -> tuple
     if not jax.tree.leaves(x0):
         raise TypeError("x0 has no arrays; pass the starting point as a pytree of float arrays")
     problem = type(problem).lifted(problem, x0)
+    x0 = type(problem).start(problem, x0)
     if solver is None:
         where = problem.default_solver()
         if where is None:
@@ -303,7 +304,7 @@ def _looped(
 
     def check(progress: loop.Progress, previous: PyTree, verdict: loop.Verdict) -> loop.Verdict:
         now = loop.residual(problem, progress.x).astype(dtype)
-        return loop.judge(verdict, progress, previous, now, tol, max_steps, solver)
+        return loop.judge(problem, solver, verdict, progress, previous, now, tol, max_steps)
 
     def body(carry: tuple) -> tuple:
         # The check comes first, so that a start which is already a solution takes no step; the map is
@@ -331,7 +332,7 @@ def _unrolled(
     def check(carry: tuple) -> loop.Verdict:
         progress, previous, verdict = carry
         now = jax.lax.stop_gradient(loop.residual(problem, progress.x)).astype(dtype)
-        return loop.judge(verdict, progress, previous, now, tol, max_steps, solver)
+        return loop.judge(problem, solver, verdict, progress, previous, now, tol, max_steps)
 
     @jax.checkpoint
     def steps(carry: tuple) -> tuple:

@@ -3,10 +3,12 @@
 from typing import ClassVar
 
 import equinox as eqx
-from jaxtyping import Array, PRNGKeyArray, PyTree
+import jax.numpy as jnp
+from jaxtyping import Array, Int, PRNGKeyArray, PyTree
 
 from frechet.core.calls import Calls
 from frechet.core.problem import Problem
+from frechet.core.status import Ending
 
 
 class State(eqx.Module):
@@ -49,6 +51,13 @@ class Solver(eqx.Module):
     def step(self, problem: Problem, state: State, *, key: PRNGKeyArray) -> State:
         """One step; pure, of fixed shapes, and without host round trips."""
         raise NotImplementedError
+
+    def diagnosis(self, problem: Problem, state: State) -> Int[Array, ""]:
+        """What the solver can prove and the residual cannot: an `Ending` such as infeasible, else running.
+
+        Asked at every residual check; a residual within the tolerance overrules it.
+        """
+        return jnp.asarray(Ending.RUNNING, jnp.int32)
 
     @classmethod
     def presets(cls) -> dict[str, "Solver"]:

@@ -17,6 +17,8 @@ class Ending(enum.IntEnum):
     NONFINITE = 4
     BUDGET = 5
     INTERRUPTED = 6
+    INFEASIBLE = 7
+    UNBOUNDED = 8
 
 
 class Origin(enum.IntEnum):
@@ -38,6 +40,8 @@ _ADVICE = {
     Ending.NONFINITE: "nonfinite: x is the last finite iterate",
     Ending.BUDGET: "budget: the time or oracle budget is spent",
     Ending.INTERRUPTED: "interrupted: stopped from outside; x is the latest iterate",
+    Ending.INFEASIBLE: "infeasible: no point satisfies the constraints; x violates them least",
+    Ending.UNBOUNDED: "unbounded: the objective falls without end; x is where the solver noticed",
 }
 _ORIGIN = {
     Origin.NOWHERE: "",

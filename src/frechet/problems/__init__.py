@@ -1,7 +1,11 @@
 """Problem kinds: each says which oracles it offers and what it means to be solved."""
 
+from frechet.problems.bounded import Bounded as Bounded
 from frechet.problems.composite import Composite as Composite
+from frechet.problems.constrained import Constrained as Constrained
+from frechet.problems.constrained import KKTPoint as KKTPoint
 from frechet.problems.equations import FixedPoint as FixedPoint
 from frechet.problems.equations import Root as Root
 from frechet.problems.finite_sum import FiniteSum as FiniteSum
 from frechet.problems.least_squares import LeastSquares as LeastSquares
+from frechet.problems.quadratic_program import QuadraticProgram as QuadraticProgram

@@ -108,6 +108,8 @@ class Composite(Problem):
             offered["smooth"] = "no nonsmooth part"
         if self.g.separable:
             offered["separable"] = "g is a sum over coordinates"
+        if self.g.box:
+            offered["bounds"] = "g is the indicator of a box, maybe of all of space"
         return offered | getattr(self.f, "offers", dict)()
 
     def lifted(self, x: PyTree[Array]) -> "Composite":

@@ -48,10 +48,10 @@ def test_parameters_matter(case: Case) -> None:
 
 
 def test_every_kind_has_every_role() -> None:
-    kinds = (fr.Composite, fr.FiniteSum, fr.LeastSquares, fr.Root, fr.FixedPoint)
     problems = [(c.role, c.problem()) for c in CASES]
-    assert {type(p) for _, p in problems} == set(kinds)
-    for kind in (fr.Composite, fr.LeastSquares, fr.Root, fr.FixedPoint):
+    for kind in (fr.Composite, fr.LeastSquares, fr.Root, fr.FixedPoint, fr.Constrained):
         assert {role for role, p in problems if isinstance(p, kind)} == set(ROLES)
-    trees = [c for c in CASES if c.role == "tree"]
-    assert all(jnp.ndim(c.x0["a"]) == 0 and jax.tree.structure(c.x0).num_leaves == 3 for c in trees)
+    assert {role for role, p in problems if isinstance(p, fr.QuadraticProgram)} == {"array", "one", "many"}
+    assert any(isinstance(p, fr.FiniteSum) for _, p in problems)
+    trees = [getattr(c.x0, "primal", c.x0) for c in CASES if c.role == "tree"]
+    assert all(jnp.ndim(x["a"]) == 0 and jax.tree.structure(x).num_leaves == 3 for x in trees)

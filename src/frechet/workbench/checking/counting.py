@@ -32,6 +32,8 @@ _COSTS: dict[str, Callable[..., dict[str, int]]] = {
     "value_and_gradient": lambda problem, x: {"value": 1, "gradient": 1},
     "hvp": lambda problem, x, v: {"hvp": 1},
     "prox": lambda problem, x, step: {"prox": 1},
+    "lagrangian_gradient": lambda problem, z: {"gradient": 1},
+    "lagrangian_hvp": lambda problem, z, v: {"hvp": 1},
     "sample_value_and_gradient": lambda problem, x, indices: {"sample": indices.size},
     "residual": lambda problem, x: {"value": 1},
     "apply": lambda problem, x: {"value": 1},
@@ -70,7 +72,7 @@ def instrumented(problem: Problem) -> tuple[Problem, Counter]:
 
         @counted.def_jvp
         def rule(primals: tuple, tangents: tuple) -> tuple:
-            if name == "hvp" and jax.tree.leaves(tangents[2]):
+            if name.endswith("hvp") and jax.tree.leaves(tangents[2]):
                 # Linearised in its vector: what costs is each product with the linear map, not making it.
                 tick(tangents[2], hvp=1)
             else:

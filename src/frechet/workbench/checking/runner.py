@@ -145,7 +145,9 @@ def _yield_solving(solver: Solver, main: Case, cases: list[Case]) -> Iterator[tu
             yield solving.check_one_unknown, by_role["one"]
     else:
         yield solving.check_approaches, main
-    if not solver.stochastic:
+    with jax.enable_x64(True):
+        feasible = main.problem().always_feasible
+    if feasible and not solver.stochastic:
         yield solving.check_objective_falls, main
     yield solving.check_start_at_solution, main
     yield solving.check_unreachable_tolerance, large
