@@ -15,8 +15,8 @@ from frechet.solvers.coordinate.columns import Columns, take_columns
 from frechet.solvers.rounding import rounding
 from frechet.solvers.second_order.truncated_cg import truncated_cg
 
-# Most turns of the loop, most products of a Newton step and its relative accuracy.
-TURNS, PRODUCTS, ACCURACY = 25, 100, 0.3
+# Most turns of the loop; a Newton step's most products, its relative accuracy and its shortest length.
+TURNS, PRODUCTS, ACCURACY, SHORTEST = 25, 100, 0.3, 1e-3
 
 
 def slope(f: LinearModel, z: Array, y: Array) -> Array:
@@ -87,16 +87,21 @@ class Subproblem(eqx.Module):
         ahead, derivative = prox_and_derivative(self.g, w - gradient / self.lipschitz, at, 1 / self.lipschitz)
         valid = jnp.arange(w.size) < self.size
         residual, derivative = jnp.where(valid, w - ahead, 0), jnp.where(valid, derivative, 0)
+        worst = violation(self.lipschitz, w, gradient, residual)
+        return Point(w, z, residual, derivative, self.objective(w, z), worst)
+
+    def objective(self, w: Array, z: Array) -> Scalar:
+        """$f + g$, for the predictions that belong to ``w``."""
         value = jnp.sum(self.scale * self.f.pointwise(z, self.f.y))
-        objective = value + self.g(self.x.at[self.which].set(w, mode="drop"))
-        return Point(w, z, residual, derivative, objective, violation(self.lipschitz, w, gradient, residual))
+        return value + self.g(self.x.at[self.which].set(w, mode="drop"))
 
     def newton(self, p: Point, limit: Int[Array, ""]) -> tuple[Array, Array, Int[Array, ""]]:
         r"""A semismooth Newton step on the residual, and the products with the Hessian it took.
 
         With $D = \mathrm{diag}(1/L)$ and P the derivative of the proximal map the system is
         $(I - P + P D H)\,d = -F$. Where $P_j = 0$ it says $d_j = -F_j$; the other rows, divided by $P_j D_j$,
-        are symmetric positive semidefinite.
+        are symmetric positive semidefinite. The step is the longest of $1, \tfrac12, \dots$ that raises the
+        objective by no more than rounding: a full one may cross kinks of g, beyond which the model is wrong.
         """
         L = self.lipschitz
         free = p.derivative > 0
@@ -112,7 +117,14 @@ class Subproblem(eqx.Module):
 
         d, products = truncated_cg(product, s * p.residual * L / P, ACCURACY, limit)  # pyright: ignore
         d = jnp.where(free, s * d, -p.residual)
-        return p.w + d, p.z + self.A.times(d, self.size), products
+        Ad = self.A.times(d, self.size)
+
+        def rises(t: Scalar) -> Bool[Array, ""]:
+            ahead = self.objective(p.w + t * d, p.z + t * Ad)
+            return (ahead > p.objective + rounding(ahead, p.objective)) & (t > SHORTEST) & (limit > 0)
+
+        t = lax.while_loop(rises, lambda t: t / 2, jnp.ones((), d.dtype))
+        return p.w + t * d, p.z + t * Ad, products
 
     def solve(self, z: Array, tol: Scalar) -> tuple[Array, Array, Int[Array, ""]]:
         """Turns until the violation is at most ``tol``: x, its predictions, and coordinate updates.
