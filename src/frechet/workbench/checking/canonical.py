@@ -155,6 +155,12 @@ def retagged(problem: Problem, tag: int) -> Problem:
     return jax.tree.map(renew, problem, is_leaf=lambda v: isinstance(v, UserFunction))
 
 
+def count_user_functions(problem: Problem) -> int:
+    """How many user functions a problem has."""
+    leaves = jax.tree.leaves(problem, is_leaf=lambda v: isinstance(v, UserFunction))
+    return sum(isinstance(v, UserFunction) for v in leaves)
+
+
 class LogisticTerm(UserFunction):
     r"""$\log(1+e^{-\langle a, x\rangle}) + \tfrac12\rho\|x\|^2$ of one row $a$ (label times features)."""
 
@@ -505,7 +511,8 @@ class _Program:
     """A quadratic with linear equations, linear inequalities, bounds and a ball, in NumPy: its KKT system."""
 
     def __init__(self, t: Parameters):
-        self.P = np.asarray(t["H"] if "H" in t else t["P"], float)
+        P = np.asarray(t["H"] if "H" in t else t["P"], float)
+        self.P = (P + P.T) / 2  # all that the quadratic form sees of it
         n = len(self.P)
         self.q = -self.P @ t["c"] if "c" in t else np.asarray(t["q"], float)
         self.A, self.b = np.asarray(t.get("A", np.zeros((0, n)))), np.asarray(t.get("b", np.zeros(0)))

@@ -9,7 +9,7 @@ import jax
 
 from frechet.core.solver import Solver
 from frechet.workbench.checking import declared, derivatives, inputs, protocol, solving
-from frechet.workbench.checking.canonical import Case, UserFunction, all_cases, cases_for
+from frechet.workbench.checking.canonical import Case, all_cases, cases_for, count_user_functions
 from frechet.workbench.checking.common import with_floats
 from frechet.workbench.checking.counting import Steps
 
@@ -168,7 +168,7 @@ def _yield_protocol(solver: Solver, main: Case, cases: list[Case]) -> Iterator[t
     # Who reads a linear model's matrix itself cannot be watched doing so.
     with jax.enable_x64(True):
         watched = [c for c in cases if "linear model" not in c.problem().offers()]
-        users = [c for c in cases if _has_user_function(c)]
+        users = [c for c in cases if count_user_functions(c.problem())]
     stepped = (watched or cases)[0]
     steps = Steps(solver, stepped)
     yield protocol.check_scan_equals_loop, stepped, steps
@@ -180,11 +180,6 @@ def _yield_protocol(solver: Solver, main: Case, cases: list[Case]) -> Iterator[t
     if users:
         yield protocol.check_traces_user_function_twice, users[0]
     yield protocol.check_resume, main
-
-
-def _has_user_function(case: Case) -> bool:
-    leaves = jax.tree.leaves(case.problem(), is_leaf=lambda v: isinstance(v, UserFunction))
-    return any(isinstance(v, UserFunction) for v in leaves)
 
 
 def _yield_inputs(solver: Solver, main: Case) -> Iterator[tuple]:
