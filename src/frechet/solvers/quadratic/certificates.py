@@ -23,8 +23,8 @@ def infeasible(
     r"""Whether multipliers prove that no point satisfies the rows and the bounds.
 
     Every feasible $x$ has $\langle K^\top y + w, x\rangle \le \sigma(y, w)$, with the support function
-    $\sigma = \langle u, y^+\rangle - \langle l, y^-\rangle$ of rows and bounds together. Where it is negative that
-    rules out all $x$ with $\|x\|_1 < -\sigma / \|K^\top y + w\|_\infty$.
+    $\sigma = \langle u, y^+\rangle - \langle l, y^-\rangle$ of rows and bounds together. Where that is negative
+    it rules out all $x$ with $\|x\|_1 < -\sigma / \|K^\top y + w\|_\infty$.
 
     Args:
         p: the program.
@@ -46,7 +46,7 @@ def unbounded(
     r"""Whether the objective falls without end from ``x`` along ``d``.
 
     If $\langle q, d\rangle < 0$, $Pd = 0$ and $d$ leaves no row and no bound, no multipliers satisfy the
-    conditions of a solution. It is asked as well that ``x`` is feasible, up to $\sqrt\varepsilon$ of its size.
+    conditions of a solution. As well ``x`` has to be feasible, up to $\sqrt\varepsilon$ of its size.
 
     Args:
         p: the program.

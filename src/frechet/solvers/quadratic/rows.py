@@ -10,10 +10,10 @@ from frechet.problems.quadratic_program import Matrix, QuadraticProgram, is_spar
 
 
 class Rows(NamedTuple):
-    r"""Minimise $\tfrac12 x^\top P x + q^\top x$ with $l \le Kx \le u$ and $\underline x \le x \le \overline x$.
+    r"""Minimise $\tfrac12 x^\top P x + q^\top x$ with $l \le Kx \le u$ and bounds on $x$.
 
     $K$ stacks $A$ (where $l = u = b$) on $G$ (where $l = -\infty$, $u = h$). At a solution
-    $Px + q + K^\top y + w = 0$ with $y$ and $w$ positive only at an upper limit, negative only at a lower one.
+    $Px + q + K^\top y + w = 0$ with $y$, $w$ positive only at an upper limit, negative only at a lower one.
 
     Attributes:
         P: shape (n, n), dense or a `BCOO`; None for zero.
