@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from frechet.problems import FixedPoint as FixedPoint
     from frechet.problems import KKTPoint as KKTPoint
     from frechet.problems import LeastSquares as LeastSquares
+    from frechet.problems import LinearComposite as LinearComposite
+    from frechet.problems import PrimalDual as PrimalDual
     from frechet.problems import QuadraticProgram as QuadraticProgram
     from frechet.problems import Root as Root
 
@@ -44,6 +46,8 @@ _KINDS = (
     "FixedPoint",
     "KKTPoint",
     "LeastSquares",
+    "LinearComposite",
+    "PrimalDual",
     "QuadraticProgram",
     "Root",
 )

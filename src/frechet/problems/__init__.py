@@ -8,4 +8,6 @@ from frechet.problems.equations import FixedPoint as FixedPoint
 from frechet.problems.equations import Root as Root
 from frechet.problems.finite_sum import FiniteSum as FiniteSum
 from frechet.problems.least_squares import LeastSquares as LeastSquares
+from frechet.problems.linear_composite import LinearComposite as LinearComposite
+from frechet.problems.linear_composite import PrimalDual as PrimalDual
 from frechet.problems.quadratic_program import QuadraticProgram as QuadraticProgram

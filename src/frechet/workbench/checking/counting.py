@@ -18,6 +18,8 @@ from frechet.workbench.checking.canonical import Case
 from frechet.workbench.checking.common import FEW, key
 
 COUNTED = ("value", "gradient", "hvp", "prox", "sample")
+# Watched where the kind has a method for them: elsewhere a solver may work on matrices or sets itself.
+COUNTED_BY = {"matvec": "forward", "linear_min": "linear_min"}
 
 
 def _map_cost(problem: Problem) -> dict[str, int]:
@@ -32,6 +34,13 @@ _COSTS: dict[str, Callable[..., dict[str, int]]] = {
     "value_and_gradient": lambda problem, x: {"value": 1, "gradient": 1},
     "hvp": lambda problem, x, v: {"hvp": 1},
     "prox": lambda problem, x, step: {"prox": 1},
+    "outer_prox": lambda problem, z, step: {"prox": 1},
+    "dual_prox": lambda problem, u, step: {"prox": 1},
+    "bregman_step": lambda problem, geometry, x, gradient, step: {"prox": 1},
+    "forward": lambda problem, x: {"matvec": 1},
+    "adjoint": lambda problem, u, x: {"matvec": 1},
+    "linear_min": lambda problem, direction: {"linear_min": 1},
+    "vertex_products": lambda problem, direction: {"linear_min": 1},
     "lagrangian_gradient": lambda problem, z: {"gradient": 1},
     "lagrangian_hvp": lambda problem, z, v: {"hvp": 1},
     "sample_value_and_gradient": lambda problem, x, indices: {"sample": indices.size},
@@ -116,7 +125,8 @@ def counted_steps(solver: Solver, case: Case) -> tuple[State, State, dict[str, i
 
     first, states = jax.block_until_ready(steps(dynamic))
     jax.effects_barrier()
-    return first, states, {k: seen[k] for k in COUNTED}
+    watched = (k for k, method in COUNTED_BY.items() if hasattr(problem, method))
+    return first, states, {k: seen[k] for k in (*COUNTED, *watched)}
 
 
 class Steps:
