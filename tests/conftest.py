@@ -1,6 +1,14 @@
 """What every test shares: the precision it runs in, and compiled programs only while its file runs."""
 
+import os
 from collections.abc import Iterator
+
+# Thousands of small programs are compiled, each run for milliseconds: XLA is told not to try hard, which more
+# than halves the time. It reads its flags once, before the first program; processes of tests inherit them.
+os.environ["XLA_FLAGS"] = (
+    os.environ.get("XLA_FLAGS", "") + " --xla_backend_optimization_level=0"
+    " --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
+)
 
 import jax
 import jax.numpy as jnp

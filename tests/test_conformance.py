@@ -2,7 +2,6 @@
 
 import contextlib
 import multiprocessing
-import os
 import warnings
 from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
@@ -15,13 +14,6 @@ from frechet.workbench.checking import yield_checks
 CHECKS = {
     (preset, name): None for preset, solver in all_presets().items() for name, _ in yield_checks(solver)
 }
-
-# Hundreds of tiny programs are compiled, each run for milliseconds: XLA is told not to try hard. It reads its
-# flags once a process, hence a process of its own for the checks.
-QUICK_COMPILATION = (
-    "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false "
-    "--xla_cpu_parallel_codegen_split_count=1"
-)
 
 
 def _serve(connection: Connection) -> None:
@@ -42,13 +34,11 @@ def _serve(connection: Connection) -> None:
 
 @pytest.fixture(scope="session")
 def ask() -> Iterator[Callable[[str, str], str | None]]:
-    """Asks the process that runs the checks for one of them."""
+    """Asks a process for one of the checks: a crash fails one check, and compiled programs go with it."""
     ours, theirs = multiprocessing.Pipe()
     context = multiprocessing.get_context("spawn")
     process = context.Process(target=_serve, args=(theirs,), daemon=True)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XLA_FLAGS", f"{os.environ.get('XLA_FLAGS', '')} {QUICK_COMPILATION}")
-        process.start()
+    process.start()
     theirs.close()
 
     def one(preset: str, name: str) -> str | None:
