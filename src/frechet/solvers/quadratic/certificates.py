@@ -23,8 +23,8 @@ def infeasible(
     r"""Whether multipliers prove that no point satisfies the rows and the bounds.
 
     Every feasible $x$ has $\langle K^\top y + w, x\rangle \le \sigma(y, w)$, with the support function
-    $\sigma = \langle u, y^+\rangle - \langle l, y^-\rangle$ of rows and bounds together. Where that is negative
-    it rules out all $x$ with $\|x\|_1 < -\sigma / \|K^\top y + w\|_\infty$.
+    $\sigma = \langle u, y^+\rangle - \langle l, y^-\rangle$ of rows and bounds together. If negative,
+    that rules out all $x$ with $\|x\|_1 < -\sigma / \|K^\top y + w\|_\infty$.
 
     Args:
         p: the program.
