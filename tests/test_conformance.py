@@ -34,7 +34,7 @@ def _serve(connection: Connection) -> None:
 
 @pytest.fixture(scope="session")
 def ask() -> Iterator[Callable[[str, str], str | None]]:
-    """Asks a process for one of the checks: a crash fails one check, and compiled programs go with it."""
+    """Asks a process of its own, with which compiled programs and crashes end, for one of the checks."""
     ours, theirs = multiprocessing.Pipe()
     context = multiprocessing.get_context("spawn")
     process = context.Process(target=_serve, args=(theirs,), daemon=True)
@@ -42,10 +42,10 @@ def ask() -> Iterator[Callable[[str, str], str | None]]:
     theirs.close()
 
     def one(preset: str, name: str) -> str | None:
-        ours.send((preset, name))
         try:
+            ours.send((preset, name))
             return ours.recv()
-        except EOFError:
+        except (EOFError, ConnectionError):
             process.join()
             return f"the process of the checks ended with exit code {process.exitcode}"
 
