@@ -198,7 +198,7 @@ class LinearComposite(Problem):
         return data & tree.no_nan(self.g) & tree.no_nan(self.h)
 
     def default_solver(self) -> str:
-        return "frechet.solvers.splitting.condat_vu:CondatVu"
+        return "frechet.solvers.splitting.admm:ADMM"
 
 
 def _linear(K: Any) -> Any:

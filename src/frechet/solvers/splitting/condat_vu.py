@@ -11,6 +11,7 @@ from frechet.core.calls import Calls
 from frechet.core.solver import Solver, State
 from frechet.problems.linear_composite import LinearComposite, PrimalDual
 from frechet.solvers.rounding import rounding
+from frechet.solvers.splitting import smooth_part
 from frechet.solvers.splitting.balancing import Balance
 from frechet.solvers.trial_loop import trial_loop
 
@@ -71,14 +72,13 @@ class CondatVu(Solver):
         x, u = x0
         dtype = jnp.result_type(*jax.tree.leaves(x))
         one = jnp.ones((), dtype)
-        calls = Calls().add(matvec=2, value=int(problem.f is not None))
-        image, pull, value = problem.forward(x), problem.adjoint(u, x), _value(problem, x)
+        calls = Calls().add(matvec=2, value=smooth_part.present(problem))
+        image, pull, value = problem.forward(x), problem.adjoint(u, x), smooth_part.value(problem, x)
         return CondatVuState(x0, calls, image, pull, value, one, 1.6 * one, Balance.start(dtype))
 
     def step(self, problem: LinearComposite, state: CondatVuState, *, key: PRNGKeyArray) -> CondatVuState:
         x, u = state.x
-        smooth = int(problem.f is not None)
-        gradient = problem.gradient(x) if smooth else jax.tree.map(jnp.zeros_like, x)
+        smooth, gradient = smooth_part.present(problem), smooth_part.gradient(problem, x)
         u_next = problem.dual_prox(tree.axpy(state.step, state.image, u), state.step)
         pull = problem.adjoint(u_next, x)
         slope = tree.axpy(1.0, pull, gradient)
@@ -109,10 +109,6 @@ class CondatVu(Solver):
         return CondatVuState(PrimalDual(ahead, u_next), calls, image, pull, value, step, growth, balance)
 
 
-def _value(problem: LinearComposite, x: PyTree[Array]) -> Scalar:
-    return jnp.zeros((), jnp.result_type(*jax.tree.leaves(x))) if problem.f is None else problem.value(x)
-
-
 def _trial(
     step: Scalar,
     problem: LinearComposite,
@@ -127,13 +123,13 @@ def _trial(
 ) -> tuple:
     tau = ratio * step
     ahead = problem.prox(tree.axpy(-tau, tree.axpy(step / last, turn, slope), x), tau)
-    image_ahead, value_ahead = problem.forward(ahead), _value(problem, ahead)
+    image_ahead, value_ahead = problem.forward(ahead), smooth_part.value(problem, ahead)
     d, Kd = tree.subtract(ahead, x), tree.subtract(image_ahead, image)
     bregman = value_ahead - value - tree.vdot(gradient, d)
     excess = tau * step * tree.vdot(Kd, Kd) + 2 * tau * bregman
     eps = jnp.finfo(step.dtype).eps
     unseen = tau * step * (4 * eps) ** 2 * tree.vdot(image, image)
-    if problem.f is not None:
+    if smooth_part.present(problem):
         unseen = unseen + 2 * tau * rounding(value, value_ahead)
     square = tree.vdot(d, d)
     return ahead, image_ahead, value_ahead, (excess - unseen, square, square > 100 * unseen)
