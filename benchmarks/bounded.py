@@ -3,7 +3,7 @@
 Float64, each from the problem's own start with ten pairs of history. SciPy is run with its tests of the
 objective's decrease and of the gradient all but switched off, `fr.solve` with its default tolerance.
 Compared are the objectives at the end, and how many evaluations (a value with its gradient) each needs to
-come within 1e-8 (relative, absolute below 1) of the worse of the two. Where the two end in different local minima, a
+come within 1e-8 (relative, absolute below 1) of the worse of the two. Where they end in different minima, a
 lower one than SciPy's counts as reached.
 
 Names on the command line choose among the problems.

@@ -113,10 +113,13 @@ def judge(
     checks = verdict.checks + 1
     better = now < 0.9 * verdict.best
     best = jnp.where(better, now, verdict.best)
-    # At a floor the residual hovers; one that rises tenfold is on its way past a saddle or along a valley.
-    improved = jnp.where(better | (now > 10 * best), progress.steps, verdict.improved).astype(jnp.int32)
+    move, size = tree.largest(tree.subtract(progress.x, previous)), tree.largest(progress.x)
+    moved, far = move > eps * size, move > jnp.sqrt(eps) * size
+    # At a floor the residual hovers; one that rises tenfold is on its way past a saddle, and one whose
+    # iterate still goes far along a valley.
+    improved = jnp.where(better | far | (now > 10 * best), progress.steps, verdict.improved)
+    improved = improved.astype(jnp.int32)
     largest = jnp.maximum(verdict.largest, now)
-    moved = tree.largest(tree.subtract(progress.x, previous)) > eps * tree.largest(progress.x)
     unmoved = jnp.where(moved | (verdict.checks == 0), 0, verdict.unmoved + 1)
     patience = jnp.maximum(20 * solver.check_every, progress.steps // 2)
     floor = (best <= jnp.sqrt(eps) * largest) & (progress.steps - improved >= patience)

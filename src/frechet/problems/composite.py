@@ -112,6 +112,10 @@ class Composite(Problem):
             offered["bounds"] = "g is the indicator of a box, maybe of all of space"
         return offered | getattr(self.f, "offers", dict)()
 
+    def start(self, x0: PyTree[Array]) -> PyTree[Array]:
+        # Bounds hold from the first evaluation on: outside them f may not be defined.
+        return _projected(self.g, x0) if self.g.box and not self.g.smooth else x0
+
     def lifted(self, x: PyTree[Array]) -> "Composite":
         f = lift.lift(self.f, x, what="objective")
         return self if f is self.f else lift.replaced(self, f=f)
@@ -123,3 +127,8 @@ class Composite(Problem):
         if self.g.smooth:
             return "frechet.solvers.second_order.newton_cg:NewtonCG"
         return "frechet.solvers.proximal.fista:FISTA"
+
+
+@jax.jit
+def _projected(g: Function, x: PyTree[Array]) -> PyTree[Array]:
+    return g.prox(x, 1.0)
