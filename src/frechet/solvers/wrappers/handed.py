@@ -84,7 +84,7 @@ def _filled(tangent: Any, like: PyTree[Array]) -> PyTree[Array]:
 
 
 def _along(gradient: PyTree[Array], tangent: Any) -> Scalar:
-    return tree.vdot(gradient, _filled(tangent, gradient))
+    return jnp.real(jnp.asarray(tree.vdot(gradient, _filled(tangent, gradient))))
 
 
 def _with_problem(of: Callable, problem: Problem, tangent: Any, along: PyTree[Array]) -> PyTree[Array]:
