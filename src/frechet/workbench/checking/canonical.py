@@ -459,7 +459,7 @@ def quadratic_program() -> Iterable[Case]:
         solution = _program(t)
         yield Case(
             f"quadratic program, {form.role}",
-            lambda t: QuadraticProgram(**t),
+            lambda t: QuadraticProgram(**t | {"P": (t["P"] + t["P"].T) / 2}),
             t,
             _point(form, {k: np.full_like(v, 0.1) for k, v in solution.items()}),
             lambda t, form=form: _point(form, _program(t)),
@@ -711,3 +711,39 @@ def _split(t: Parameters) -> tuple[np.ndarray, np.ndarray]:
         z = z - np.linalg.solve(J, F)
     assert np.linalg.norm(F) < 1e-12
     return z, J
+
+
+# ------------------------------------------------------------------ quadratic programs of fewer parts
+
+
+@canonical
+def bounded_program() -> Iterable[Case]:
+    """Bounds alone, some active and some not."""
+    for form in (_ARRAY, _MANY):
+        yield _narrow_program(form, "bounds alone", {"lower": np.full(form.size, -0.2)})
+
+
+@canonical
+def program_with_equations() -> Iterable[Case]:
+    """Equations alone; with one unknown not even those."""
+    for form in (_ARRAY, _ONE, _MANY):
+        p = form.size
+        rows = np.random.default_rng(p).normal(size=(p // 4, p)) / math.sqrt(p)
+        yield _narrow_program(
+            form, "equations alone", {"A": rows, "b": np.full(p // 4, 0.3)} if p > 1 else {}
+        )
+
+
+def _narrow_program(form: "_Form", name: str, parts: Parameters) -> Case:
+    p = form.size
+    t = {"P": _matrix(p, seed=80 + p), "q": -2 * np.cos(1.3 * np.arange(p)), **parts}
+    solution = _program(t)
+    return Case(
+        f"{name}, {form.role}",
+        lambda t: QuadraticProgram(**t | {"P": (t["P"] + t["P"].T) / 2}),
+        t,
+        _point(form, {k: np.full_like(v, 0.1) for k, v in solution.items()}),
+        lambda t: _point(form, _program(t)),
+        2 * _kkt_bound(t, solution),
+        form.role,
+    )
