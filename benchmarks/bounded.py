@@ -25,7 +25,7 @@ from timing import report  # noqa: E402
 
 import frechet as fr  # noqa: E402
 
-LARGEST, ACCURACY, MOST_STEPS = 200, 1e-8, 10_000
+LARGEST, ACCURACY, MOST_STEPS = 200, 1e-8, 5_000
 solver = fr.solvers.LBFGSB()
 
 
