@@ -58,8 +58,8 @@ class QuadraticADMM(Solver):
     $$\tilde x = (P + \sigma I + K^\top R K)^{-1}(\sigma x - q + K^\top(R z - y)), \qquad
       s = \alpha K\tilde x + (1 - \alpha) z + R^{-1} y,$$
 
-    $x \leftarrow \alpha\tilde x + (1 - \alpha) x$, $z \leftarrow \Pi_{[l, u]}(s)$, $y \leftarrow R(s - z)$, on the
-    equilibrated program. $R$ is the penalty, a thousandfold on equations. A step makes 25 iterations, then
+    $x \leftarrow \alpha\tilde x + (1 - \alpha) x$, $z \leftarrow \Pi_{[l, u]}(s)$, $y \leftarrow R(s - z)$,
+    on the equilibrated program. $R$ is the penalty, a thousandfold on equations. After 25 iterations a step
     balances the penalty against the two residuals, which costs a factorisation where it changes more than
     fivefold, and polishes: with the limits that have multipliers as equations, the optimality conditions are
     one linear system. Its solution becomes ``x`` if it solves the program to rounding, better than the
@@ -81,7 +81,8 @@ class QuadraticADMM(Solver):
     Example:
         >>> import jax.numpy as jnp
         >>> import frechet as fr
-        >>> problem = fr.QuadraticProgram(jnp.eye(2), jnp.array([-2.0, -1.0]), G=jnp.ones((1, 2)), h=jnp.ones(1))
+        >>> q, G = jnp.array([-2.0, -1.0]), jnp.ones((1, 2))
+        >>> problem = fr.QuadraticProgram(jnp.eye(2), q, G=G, h=jnp.ones(1))
         >>> solution = fr.solve(problem, jnp.zeros(2), QuadraticADMM())
         >>> solution.x.primal.round(3).tolist(), solution.x.dual_ineq.round(3).tolist()
         ([1.0, 0.0], [1.0])
@@ -97,13 +98,14 @@ class QuadraticADMM(Solver):
         scaling = equilibrate(p)
         p = shape_up(scaling.apply(p))
         x, y = scaling.shrink(x0.primal, rows.multipliers(x0))
-        v, slope = jnp.clip(x, p.lower, p.upper), p.slope(x, y)
+        slope = scaling.cost * scaling.columns * problem.lagrangian_gradient(x0)
+        v = jnp.clip(x, p.lower, p.upper)
         w = jnp.where(v - slope != jnp.clip(v - slope, p.lower, p.upper), -slope, 0)
         at = Splitting(x, jnp.clip(p.K @ x, p.l, p.u), v, y, w)
         penalty = jnp.asarray(self.penalty, x.dtype)
         none = polishing.Active(jnp.full(y.shape, 2, jnp.int8), jnp.full(x.shape, 2, jnp.int8))
         system = penalised(p, *_weights(p, penalty), SHIFT)
-        calls = Calls().add(matvec=1 + products(p), factorisation=factorisations(p))
+        calls = Calls().add(gradient=1, matvec=1, factorisation=factorisations(p))
         still = jax.tree.map(jnp.zeros_like, (x, y, w))
         return QuadraticADMMState(x0, calls, at, still, penalty, system, none, system, scaling)
 
@@ -112,7 +114,7 @@ class QuadraticADMM(Solver):
     ) -> QuadraticADMMState:
         s, scaling, calls = state, state.scaling, state.calls
         p = shape_up(scaling.apply(rows.stack(problem, s.x.primal)))
-        at, drift, spent = self._iterate(p, s.at, s.penalty, s.system)
+        at, spent = self._iterate(p, s.at, s.penalty, s.system)
 
         penalty = _balanced(p, at, s.penalty)
         changed = penalty != s.penalty
@@ -131,10 +133,8 @@ class QuadraticADMM(Solver):
             gradient=2,
             prox=2,
         )
-        drift = (
-            *scaling.expand(drift.x, drift.y),
-            drift.w / (scaling.cost * scaling.columns),
-        )
+        went = tree.subtract(at, s.at)
+        drift = (*scaling.expand(went.x, went.y), went.w / (scaling.cost * scaling.columns))
         return QuadraticADMMState(x, calls, at, drift, penalty, system, active, polisher, scaling)
 
     def diagnosis(self, problem: QuadraticProgram, state: QuadraticADMMState) -> Int[Array, ""]:
@@ -145,7 +145,7 @@ class QuadraticADMM(Solver):
         return certificates.ending(none, endless)
 
     def _iterate(self, p: Rows, at: Splitting, penalty: Scalar, system: Penalised) -> tuple:
-        """A step's iterations: the iterate, how far the last of them went, and products used."""
+        """A step's iterations: the iterate, and products used."""
         R, V = _weights(p, penalty)
         alpha = jnp.asarray(self.relaxation, at.x.dtype)
 
@@ -155,16 +155,15 @@ class QuadraticADMM(Solver):
             return z, weight * (s - z)
 
         def one(_: int, carry: tuple) -> tuple:
-            at, _, spent = carry
+            at, spent = carry
             r = system.shift * at.x - p.q + p.K.T @ (R * at.z - at.y) + V * at.v - at.w
             x, n = system.solve(p, r, at.x)
             z, y = copy(p.K @ x, R, at.z, at.y, p.l, p.u)
             v, w = copy(x, V, at.v, at.w, p.lower, p.upper)
             ahead = Splitting(alpha * x + (1 - alpha) * at.x, z, v, y, w)
-            return ahead, tree.subtract(ahead, at), spent + n + 2
+            return ahead, spent + n + 2
 
-        start = (at, jax.tree.map(jnp.zeros_like, at), jnp.zeros((), int))
-        return jax.lax.fori_loop(0, ITERATIONS, one, start)
+        return jax.lax.fori_loop(0, ITERATIONS, one, (at, jnp.zeros((), int)))
 
     def _better(
         self, problem: QuadraticProgram, like: KKTPoint, scaling: Scaling, one: tuple, other: tuple

@@ -1,4 +1,4 @@
-r"""Linear systems $(P + \delta I + K^\top W K + V)\,x = r$: all that splitting and polishing have to solve."""
+r"""Linear systems $(P + \delta I + K^\top W K + V)x = r$: all that splitting and polishing solve."""
 
 import abc
 from typing import Any
@@ -79,7 +79,7 @@ def shape_up(p: Rows) -> Rows:
     n, m = p.q.size, p.l.size
     if n * (n + m) > DENSE_UP_TO:
         return p
-    P, K = (M.todense() if is_sparse(M) else M for M in (p.P, p.K))
+    P, K = (M.todense() if is_sparse(M) else M for M in (p.P, p.K))  # pyright: ignore
     return p._replace(P=P, K=K)
 
 

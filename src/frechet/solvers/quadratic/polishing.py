@@ -43,8 +43,8 @@ def system(p: Rows, at: Active) -> Penalised:
 def polish(p: Rows, at: Active, S: Penalised, x: Array, y: Array, w: Array) -> tuple:
     r"""Minimises the objective with the active limits as equations, by iterative refinement.
 
-    Each turn solves the optimality conditions for what they leave over, regularised by $\delta I$ and $-\mu I$ so
-    that they are solvable for dependent limits and for a singular $P$, and takes the correction.
+    A turn solves the optimality conditions for what they leave over, regularised by $\delta I$ and $-\mu I$
+    so that they are solvable for dependent limits and for a singular $P$, and takes the correction.
 
     Args:
         p: the program.

@@ -63,7 +63,10 @@ def stack(problem: QuadraticProgram, like: Float[Array, " n"]) -> Rows:
     none = jnp.zeros(0, like.dtype)
     b, h = none if b is None else b, none if h is None else h
     limits = jnp.concatenate([b, jnp.full_like(h, -jnp.inf)]), jnp.concatenate([b, h])
-    return Rows(problem.P, problem.q, K, *limits, lower, upper)
+    P = problem.P
+    if P is not None and not is_sparse(P):
+        P = (P + P.T) / 2  # all that the quadratic form sees of a traced one that nobody could check
+    return Rows(P, problem.q, K, *limits, lower, upper)
 
 
 def multipliers(z: KKTPoint) -> Float[Array, " m"]:
