@@ -62,6 +62,13 @@ CASES: dict[str, list[Case]] = {
         Case(lambda: convex.L1(0.8), (6,), lambda u: (0.8 * cp.norm1(u), [])),
         Case(lambda: convex.L1(W), (6,), lambda u: (W @ cp.abs(u), [])),
     ],
+    "Rows": [
+        Case(
+            lambda: convex.Rows(convex.L2(0.7)),
+            (3, 2),
+            lambda u: (0.7 * sum(cp.norm(u[i]) for i in range(3)), []),
+        )
+    ],
     "L2": [Case(lambda: convex.L2(1.3), (6,), lambda u: (1.3 * cp.norm(u), []))],
     "SquaredL2": [Case(lambda: convex.SquaredL2(W), (6,), lambda u: (W @ cp.square(u) / 2, []))],
     "ElasticNet": [

@@ -94,7 +94,7 @@ def test_sampling_a_finite_sum(data, precision):
 def test_what_each_kind_offers(data):
     X, y = data
     offered = {name: set(p.offers()) for name, p in kinds(X, y, fr.convex.L1(0.1)).items()}
-    common = {"value", "gradient", "hvp", "prox", "separable"}
+    common = {"value", "gradient", "hvp", "prox", "separable", "rows"}
     assert offered["closure"] == common
     assert offered["finite sum"] == common | {"sample"}
     assert offered["least squares"] == common | {"residual"}

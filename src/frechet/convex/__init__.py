@@ -4,6 +4,9 @@ from frechet.convex.affine_set import AffineSet as AffineSet
 from frechet.convex.box import Box as Box
 from frechet.convex.elastic_net import ElasticNet as ElasticNet
 from frechet.convex.function import Function as Function
+from frechet.convex.geometry import Euclidean as Euclidean
+from frechet.convex.geometry import Entropy as Entropy
+from frechet.convex.geometry import Geometry as Geometry
 from frechet.convex.group_lasso import GroupLasso as GroupLasso
 from frechet.convex.halfspace import Halfspace as Halfspace
 from frechet.convex.huber import Huber as Huber
@@ -18,7 +21,9 @@ from frechet.convex.nonnegative import NonNegative as NonNegative
 from frechet.convex.nuclear import Nuclear as Nuclear
 from frechet.convex.per_leaf import PerLeaf as PerLeaf
 from frechet.convex.plus_quadratic import PlusQuadratic as PlusQuadratic
+from frechet.convex.polytope import Polytope as Polytope
 from frechet.convex.psd_cone import PSDCone as PSDCone
+from frechet.convex.rows import Rows as Rows
 from frechet.convex.scaled import Scaled as Scaled
 from frechet.convex.second_order_cone import SecondOrderCone as SecondOrderCone
 from frechet.convex.separable import Separable as Separable

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PyTree
 
-from frechet.convex.parameters import feasible, known, parameter
+from frechet.convex.parameters import feasible, floating, known, parameter
 from frechet.convex.separable import Separable
 
 
@@ -53,3 +53,16 @@ class Box(Separable):
     def leaf_prox(self, value: Array, step: Array, lower: Array, upper: Array) -> Array:
         # Not jnp.clip, whose derivative on a bound is one half.
         return jnp.where(value < lower, lower, jnp.where(value > upper, upper, value))
+
+    @property
+    def compact(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Whether no bound is known to be infinite."""
+        ends = jax.tree.leaves((self.lower, self.upper))
+        return not known(*ends) or all(bool(np.all(np.isfinite(np.asarray(v)))) for v in ends)
+
+    def linear_min(self, direction: PyTree[Array]) -> PyTree[Array]:
+        direction = floating(direction)
+        lower, upper = self._matched(direction, lower=self.lower, upper=self.upper)
+        return jax.tree.map(
+            lambda d, low, high: jnp.where(d > 0, low, high).astype(d.dtype), direction, lower, upper
+        )

@@ -31,6 +31,10 @@ class Function(eqx.Module):
         smooth: whether it is identically zero, so that a solver for smooth problems may leave it out.
         separable: whether it is a sum over coordinates, so that `prox_coordinate` is available.
         box: whether it is the indicator of a box (all of space is one), so that `bounds` is available.
+        compact: whether it is the indicator of a bounded set that has `linear_min`.
+        polytope: whether that set is a `frechet.convex.polytope.Polytope`, of few vertices.
+        entropic: whether `entropy_prox` is available.
+        rowwise: whether it is a sum over rows (a separable one is anyway), so that `prox_row` is available.
 
     Example:
         Your own function needs two methods:
@@ -50,6 +54,10 @@ class Function(eqx.Module):
     smooth: ClassVar[bool] = False
     separable: ClassVar[bool] = False
     box: ClassVar[bool] = False
+    compact: ClassVar[bool] = False
+    polytope: ClassVar[bool] = False
+    entropic: ClassVar[bool] = False
+    rowwise: ClassVar[bool] = False
 
     @abc.abstractmethod
     def __call__(self, x: PyTree[Array]) -> Scalar:
@@ -71,6 +79,34 @@ class Function(eqx.Module):
             The new value, in the shape and dtype of ``value``.
         """
         raise TypeError(f"{type(self).__name__} is not separable, so it has no prox of one coordinate")
+
+    def prox_row(self, value: Array, index: Any, step: Any) -> Array:
+        """The proximal map of the terms of one row of an array; only where ``separable`` or ``rowwise``.
+
+        Args:
+            value: ``x[index]``.
+            index: which row, an integer.
+            step: positive scalar.
+
+        Returns:
+            The new row.
+        """
+        if not self.separable:
+            raise TypeError(f"{type(self).__name__} is not a sum over rows, so it has no prox of one row")
+        indices = index * value.size + jnp.arange(value.size)
+        return self.prox_coordinate(jnp.ravel(value), indices, step).reshape(value.shape)
+
+    def linear_min(self, direction: PyTree[Array]) -> PyTree[Array]:
+        r"""A point of the set with the least inner product with ``direction``; only where ``compact``."""
+        raise TypeError(f"{type(self).__name__} has no linear minimisation over a bounded set")
+
+    def entropy_prox(self, dual: PyTree[Array], step: Any) -> PyTree[Array]:
+        r"""$\arg\min_{u \ge 0}\; s\,g(u) + \sum_i u_i(\log u_i - 1) - \langle\text{dual}, u\rangle$.
+
+        Only where ``entropic``. With ``dual`` $= \log y$ it is the proximal map in the Kullback-Leibler
+        divergence from $y$.
+        """
+        raise TypeError(f"{type(self).__name__} has no proximal map in the entropy")
 
     def bounds(self, x: PyTree[Array]) -> tuple[PyTree[Array], PyTree[Array]]:
         """Lower and upper bounds in the form of ``x``, infinite where there are none; only of a ``box``."""

@@ -7,11 +7,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Scalar
 
 from frechet.convex.parameters import feasible, parameter
+from frechet.convex.polytope import Polytope
 from frechet.convex.simplex import project_simplex
-from frechet.convex.vector import Vector, scalar
+from frechet.convex.vector import scalar
 
 
-class L1Ball(Vector):
+class L1Ball(Polytope):
     r"""Indicator of $\{x : \|x\|_1 \le r\}$; all leaves of ``x`` together are one vector.
 
     On the sphere the derivative of the projection is that of the interior: the identity. Outside, an entry
@@ -45,3 +46,17 @@ class L1Ball(Vector):
         # Zeros stay zero; put far below, rounding cannot bring them into the support.
         size = jnp.where(x == 0, -radius, sign * x)
         return jnp.where(inside, x, sign * project_simplex(size, radius))
+
+    def products(self, direction: Float[Array, " n"]) -> Float[Array, " 2*n"]:
+        radius = scalar("radius", self.radius, direction)
+        return radius * jnp.concatenate([direction, -direction])
+
+    def combination(self, weights: Float[Array, " 2*n"]) -> Float[Array, " n"]:
+        plus, minus = jnp.split(weights, 2)
+        return scalar("radius", self.radius, weights) * (plus - minus)
+
+    def weights(self, x: Float[Array, " n"]) -> Float[Array, " 2*n"]:
+        scaled = x / scalar("radius", self.radius, x)
+        both = jnp.stack([jnp.maximum(scaled, 0), jnp.maximum(-scaled, 0)])
+        # What is left of the total goes to opposite vertices alike.
+        return jnp.ravel(both.at[:, 0].add((1 - jnp.sum(both)) / 2))

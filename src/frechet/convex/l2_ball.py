@@ -1,12 +1,13 @@
 """The Euclidean ball."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Scalar
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Float, PyTree, Scalar
 
-from frechet.convex.parameters import feasible, norm, parameter
+from frechet.convex.parameters import feasible, floating, norm, parameter
 from frechet.convex.vector import Vector, scalar
 
 
@@ -28,6 +29,8 @@ class L2Ball(Vector):
         [1.5, -2.0]
     """
 
+    compact: ClassVar[bool] = True
+
     radius: Any = eqx.field(default=1.0, converter=lambda r: parameter("radius", r, positive=True))
 
     def vector_value(self, x: Float[Array, " n"]) -> Scalar:
@@ -38,3 +41,8 @@ class L2Ball(Vector):
         radius, length = scalar("radius", self.radius, x), norm(x)
         inside = length <= radius
         return jnp.where(inside, x, (radius / jnp.where(inside, 1, length)) * x)
+
+    def linear_min(self, direction: PyTree[Array]) -> PyTree[Array]:
+        flat, unravel = ravel_pytree(floating(direction))
+        length = norm(flat)
+        return unravel(-(scalar("radius", self.radius, flat) / jnp.where(length > 0, length, 1)) * flat)

@@ -3,10 +3,11 @@
 from typing import Any, ClassVar
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
-from frechet.convex.parameters import feasible, parameter
+from frechet.convex.parameters import feasible, floating, parameter
 from frechet.convex.separable import Separable
 
 
@@ -29,6 +30,7 @@ class LinfBall(Separable):
     """
 
     box: ClassVar[bool] = True
+    compact: ClassVar[bool] = True
 
     radius: PyTree[Any] = eqx.field(default=1.0, converter=lambda r: parameter("radius", r, positive=True))
 
@@ -37,3 +39,8 @@ class LinfBall(Separable):
 
     def leaf_prox(self, value: Array, step: Array, radius: Array) -> Array:
         return jnp.where(jnp.abs(value) > radius, jnp.sign(value) * radius, value)
+
+    def linear_min(self, direction: PyTree[Array]) -> PyTree[Array]:
+        direction = floating(direction)
+        (radius,) = self._matched(direction, radius=self.radius)
+        return jax.tree.map(lambda d, r: -jnp.sign(d) * r, direction, radius)

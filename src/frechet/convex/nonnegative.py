@@ -1,9 +1,10 @@
 """The nonnegative orthant."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
+import jax
 import jax.numpy as jnp
-from jaxtyping import Array
+from jaxtyping import Array, PyTree
 
 from frechet.convex.parameters import feasible
 from frechet.convex.separable import Separable
@@ -20,9 +21,13 @@ class NonNegative(Separable):
     """
 
     box: ClassVar[bool] = True
+    entropic: ClassVar[bool] = True
 
     def leaf_value(self, value: Array) -> Array:
         return feasible(-value, value)
 
     def leaf_prox(self, value: Array, step: Array) -> Array:
         return jnp.where(value < 0, 0, value)
+
+    def entropy_prox(self, dual: PyTree[Array], step: Any) -> PyTree[Array]:
+        return jax.tree.map(jnp.exp, dual)

@@ -46,6 +46,16 @@ class PerLeaf(Function):
         """Whether every part is."""
         return all(g.box for g in jax.tree.leaves(self.functions, is_leaf=_is_function))
 
+    @property
+    def compact(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Whether every part is."""
+        return all(g.compact for g in jax.tree.leaves(self.functions, is_leaf=_is_function))
+
+    @property
+    def entropic(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Whether every part is."""
+        return all(g.entropic for g in jax.tree.leaves(self.functions, is_leaf=_is_function))
+
     def _pairs(self, x: PyTree[Array]) -> tuple[list[tuple[Function, PyTree[Array]]], Any]:
         functions, structure = jax.tree.flatten(self.functions, is_leaf=_is_function)
         try:
@@ -65,3 +75,11 @@ class PerLeaf(Function):
         pairs, structure = self._pairs(x)
         parts = structure.flatten_up_to(gradient)
         return structure.unflatten([g.residual(part, d) for (g, part), d in zip(pairs, parts, strict=True)])
+
+    def linear_min(self, direction: PyTree[Array]) -> PyTree[Array]:
+        pairs, structure = self._pairs(direction)
+        return structure.unflatten([g.linear_min(part) for g, part in pairs])
+
+    def entropy_prox(self, dual: PyTree[Array], step: Any) -> PyTree[Array]:
+        pairs, structure = self._pairs(dual)
+        return structure.unflatten([g.entropy_prox(part, step) for g, part in pairs])

@@ -1,14 +1,17 @@
 """The simplex."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float, Scalar
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Float, PyTree, Scalar
 
-from frechet.convex.parameters import feasible, parameter
-from frechet.convex.vector import Vector, scalar
+from frechet.convex.parameters import feasible, floating, parameter
+from frechet.convex.polytope import Polytope
+from frechet.convex.vector import scalar
 
 
 def project_simplex(x: Float[Array, " n"], scale: Array) -> Float[Array, " n"]:
@@ -16,14 +19,16 @@ def project_simplex(x: Float[Array, " n"], scale: Array) -> Float[Array, " n"]:
     # The projection does not see a constant added to all entries; without it the sums below do not cancel.
     shifted = x - lax.stop_gradient(jnp.max(x))
     ordered = jnp.sort(lax.stop_gradient(shifted), descending=True)
-    kept = jnp.arange(1, x.size + 1) * ordered > jnp.cumsum(ordered) - lax.stop_gradient(scale)
-    # Given which entries stay positive, a formula, which JAX differentiates by itself.
-    dropped = shifted < ordered[jnp.sum(kept) - 1]
+    below = jnp.cumsum(ordered) - lax.stop_gradient(scale)
+    kept = jnp.sum(jnp.arange(1, x.size + 1) * ordered > below)
+    # Given which entries stay positive, a formula, which JAX differentiates by itself. They are compared with the
+    # threshold, not with the least of them: XLA may round the two computations of that one differently.
+    dropped = shifted <= below[kept - 1] / kept
     threshold = (jnp.sum(jnp.where(dropped, 0, shifted)) - scale) / jnp.sum(~dropped)
     return jnp.where(dropped | (shifted < threshold), 0, shifted - threshold)
 
 
-class Simplex(Vector):
+class Simplex(Polytope):
     r"""Indicator of $\{x : x_i \ge 0,\ \sum_i x_i = c\}$; all leaves of ``x`` together are one vector.
 
     The derivative of the projection is that of the face of the positive entries: where an entry sits
@@ -46,6 +51,8 @@ class Simplex(Vector):
         [0.25, 0.75, 0.0]
     """
 
+    entropic: ClassVar[bool] = True
+
     scale: Any = eqx.field(default=1.0, converter=lambda s: parameter("scale", s, positive=True))
 
     def vector_value(self, x: Float[Array, " n"]) -> Scalar:
@@ -54,3 +61,16 @@ class Simplex(Vector):
 
     def vector_prox(self, x: Float[Array, " n"], step: Any) -> Float[Array, " n"]:
         return project_simplex(x, scalar("scale", self.scale, x))
+
+    def products(self, direction: Float[Array, " n"]) -> Float[Array, " n"]:
+        return scalar("scale", self.scale, direction) * direction
+
+    def combination(self, weights: Float[Array, " n"]) -> Float[Array, " n"]:
+        return scalar("scale", self.scale, weights) * weights
+
+    def weights(self, x: Float[Array, " n"]) -> Float[Array, " n"]:
+        return x / scalar("scale", self.scale, x)
+
+    def entropy_prox(self, dual: PyTree[Array], step: Any) -> PyTree[Array]:
+        flat, unravel = ravel_pytree(floating(dual))
+        return unravel(scalar("scale", self.scale, flat) * jax.nn.softmax(flat))

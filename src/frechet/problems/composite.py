@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int, PyTree, Scalar
 
 from frechet.convex.function import Function
+from frechet.convex.geometry import Geometry
 from frechet.convex.zero import Zero
 from frechet.core import lift, tree
 from frechet.core.problem import Problem
@@ -75,6 +76,20 @@ class Composite(Problem):
         """Proximal map of ``step * g``."""
         return self.g.prox(x, step)
 
+    def linear_min(self, direction: PyTree[Array]) -> PyTree[Array]:
+        """A point of the set least in ``direction``; where ``g`` is the indicator of a bounded one."""
+        return self.g.linear_min(direction)
+
+    def vertex_products(self, direction: PyTree[Array]) -> Array:
+        """Inner products of the set's vertices with ``direction``; where ``g`` is a polytope's indicator."""
+        return self.g.vertex_products(direction)  # pyright: ignore[reportAttributeAccessIssue]
+
+    def bregman_step(
+        self, geometry: Geometry, x: PyTree[Array], gradient: PyTree[Array], step: Any
+    ) -> PyTree[Array]:
+        """A proximal step along ``-gradient`` in another geometry."""
+        return geometry.step(self.g, x, gradient, step)
+
     def sample_value_and_gradient(
         self, x: PyTree[Array], indices: Int[Array, " batch"]
     ) -> tuple[Scalar, PyTree[Array]]:
@@ -110,6 +125,14 @@ class Composite(Problem):
             offered["separable"] = "g is a sum over coordinates"
         if self.g.box:
             offered["bounds"] = "g is the indicator of a box, maybe of all of space"
+        if self.g.compact:
+            offered["linear_min"] = "a point of the set least in a direction"
+        if self.g.polytope:
+            offered["vertices"] = "g is the indicator of the hull of few points"
+        if self.g.entropic:
+            offered["entropy prox"] = "the proximal map of g in the Kullback-Leibler divergence"
+        if self.g.separable or self.g.rowwise:
+            offered["rows"] = "g is a sum over rows"
         return offered | getattr(self.f, "offers", dict)()
 
     def start(self, x0: PyTree[Array]) -> PyTree[Array]:

@@ -26,7 +26,7 @@ FRACTION, NEWTON_STEPS = 0.03, 8
 class ADMMState(State):
     r"""``point`` is the inner problem's solution, ``image`` is $K$ of it, ``value`` is $f$ there.
 
-    ``copy`` is $w$ and ``multiplier`` is $v$, the dual of $x = w$ (zero where $g = 0$ and so $w = x$); ``outer``
+    ``copy`` is $w$ and ``multiplier`` is $v$, the dual of $x = w$ (zero where $g = 0$, as $w = x$); ``outer``
     is $z$; ``balance`` holds the penalty $\rho$.
     """
 
@@ -126,7 +126,7 @@ def _inner(problem: LinearComposite, state: ADMMState) -> tuple[PyTree, PyTree, 
         return direct, through, tree.axpy(1.0, smooth_part.gradient(problem, x), total)
 
     def newton(x: PyTree, gradient: PyTree) -> tuple:
-        curvature = hessian(problem, x) if smooth else None
+        curvature = hessian(problem, x) if smooth else None  # pyright: ignore
 
         def product(v: PyTree) -> PyTree:
             back = problem.adjoint(problem.forward(v), v)

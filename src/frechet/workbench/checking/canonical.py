@@ -21,6 +21,7 @@ from jaxtyping import Array, PyTree, Scalar
 
 from frechet.convex.box import Box
 from frechet.convex.l1 import L1
+from frechet.convex.simplex import Simplex
 from frechet.convex.squared_l2 import SquaredL2
 from frechet.core.problem import Problem
 from frechet.core.solver import Solver
@@ -747,3 +748,38 @@ def _narrow_program(form: "_Form", name: str, parts: Parameters) -> Case:
         2 * _kkt_bound(t, solution),
         form.role,
     )
+
+
+# ------------------------------------------------------------------ a simplex
+
+
+@canonical
+def simplex() -> Iterable[Case]:
+    """A quadratic over a simplex, some entries of its solution zero."""
+    for form in _FORMS:
+        p = form.size
+        yield Case(
+            f"quadratic over a simplex, {form.role}",
+            lambda t: Composite(_quadratic(t), Simplex(t["scale"])),
+            {"H": _matrix(p, seed=90 + p), "c": np.linspace(1.5, -1.0, p), "scale": np.array(1.2)},
+            form.of(np.linspace(0.1, 0.9, p)),
+            lambda t, form=form: form.of(_simplex(t)),
+            _forward_backward_bound(0.7, 1.8),
+            form.role,
+        )
+
+
+def _simplex(t: Parameters) -> np.ndarray:
+    """The solution by projected gradients, then exactly on the face they end on."""
+    H, c, p = (t["H"] + t["H"].T) / 2, t["c"], len(t["c"])
+    x = np.full(p, t["scale"] / p)
+    for _ in range(500):
+        y = x - 0.5 * H @ (x - c)
+        ordered = np.sort(y)[::-1]
+        thresholds = (np.cumsum(ordered) - t["scale"]) / np.arange(1, p + 1)
+        x = np.maximum(y - thresholds[np.sum(ordered > thresholds) - 1], 0)
+    on = x > 0
+    k = on.sum()
+    system = np.block([[H[np.ix_(on, on)], np.ones((k, 1))], [np.ones((1, k)), np.zeros((1, 1))]])
+    x[on] = np.linalg.solve(system, np.append((H @ c)[on], t["scale"]))[:k]
+    return x

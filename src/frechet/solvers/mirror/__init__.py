@@ -1,0 +1,1 @@
+"""Methods that step in a Bregman geometry."""
