@@ -2,17 +2,28 @@
 
 ``from frechet.compat import jaxopt`` takes the place of ``import jaxopt``. Signatures, defaults, state fields
 and the meaning of ``tol`` are those of JAXopt; the work is done by the solvers of this library, which new code
-should call through `frechet.solve`.
+calls through `frechet.solve`.
 """
 
 import importlib
 from typing import Any
 
 _CLASSES = {
-    "OptStep": "base",
+    "ArmijoSGD": "stochastic",
+    "BFGS": "bfgs",
+    "BacktrackingLineSearch": "backtracking_linesearch",
+    "GaussNewton": "least_squares",
     "GradientDescent": "gradient",
-    "ProximalGradient": "gradient",
+    "HagerZhangLineSearch": "hager_zhang_linesearch",
+    "LBFGS": "lbfgs",
+    "LevenbergMarquardt": "least_squares",
+    "NonlinearCG": "nonlinear_cg",
+    "OptStep": "base",
+    "OptaxSolver": "stochastic",
+    "PolyakSGD": "stochastic",
     "ProjectedGradient": "gradient",
+    "ProximalGradient": "gradient",
+    "ZoomLineSearch": "zoom_linesearch",
 }
 _MODULES = (
     "base",

@@ -1,6 +1,7 @@
 """What JAXopt's solver classes share: settings, the loop behind ``run``, and its derivatives."""
 
 import abc
+import contextlib
 import dataclasses
 import functools
 import itertools
@@ -29,6 +30,72 @@ class OptStep(NamedTuple):
 
     params: Any
     state: Any
+
+
+class LineSearchStep(NamedTuple):
+    """What a line search's ``update`` and ``run`` return."""
+
+    stepsize: Any
+    state: Any
+
+
+AutoOrBoolean = str | bool
+
+
+@jax.tree_util.register_pytree_node_class
+class LinearOperator:
+    """A matrix known by its products, some of them with single rows or columns, or after one change.
+
+    Args:
+        A: the matrix.
+    """
+
+    def __init__(self, A: Any):
+        self.A = jnp.asarray(A)
+
+    def shape(self) -> tuple[int, ...]:
+        """The matrix's."""
+        return self.A.shape
+
+    def matvec(self, x: Array) -> Array:
+        """``A @ x``."""
+        return self.A @ x
+
+    def matvec_element(self, x: Array, idx: Any) -> Array:
+        """``(A @ x)[idx]``."""
+        return self.A[idx] @ x
+
+    def rmatvec(self, x: Array) -> Array:
+        """``A.T @ x``."""
+        return self.A.T @ x
+
+    def rmatvec_element(self, x: Array, idx: Any) -> Array:
+        """``(A.T @ x)[idx]``."""
+        return self.A[:, idx] @ x
+
+    def update_matvec(self, Ax: Array, delta: Any, idx: Any) -> Array:
+        """``A @ x`` after ``x[idx] += delta``, from ``A @ x`` before."""
+        return Ax + jnp.multiply.outer(self.A[:, idx], delta)
+
+    def update_rmatvec(self, ATx: Array, delta: Any, idx: Any) -> Array:
+        """``A.T @ x`` after ``x[idx] += delta``, from ``A.T @ x`` before."""
+        return ATx + jnp.multiply.outer(self.A[idx], delta)
+
+    def column_l2_norms(self, squared: bool = False) -> Array:
+        """Euclidean norms of the columns, or their squares."""
+        squares = jnp.sum(self.A**2, axis=0)
+        return squares if squared else jnp.sqrt(squares)
+
+    def tree_flatten(self) -> tuple:
+        """The matrix is the only leaf."""
+        return (self.A,), None
+
+    @classmethod
+    def tree_unflatten(cls, _: Any, children: tuple) -> "LinearOperator":
+        """As `tree_flatten` took it apart."""
+        operator = object.__new__(cls)
+        operator.A = children[0]
+        return operator
 
 
 class Solver(abc.ABC):
@@ -78,19 +145,22 @@ class IterativeSolver(Solver):
     def update(self, params: Any, state: Any, *args: Any, **kwargs: Any) -> OptStep:
         """One iteration."""
 
+    def unfinished(self, step: OptStep) -> Any:
+        """Whether to go on after an update."""
+        return step.state.error > self.tol
+
     def run(self, init_params: Any, *args: Any, **kwargs: Any) -> OptStep:
         """Takes updates until ``state.error`` is at most ``tol``; differentiable in the arguments."""
         if not getattr(self, "jit", True):
             return self._loop(init_params, args, kwargs)
-        settings = _Settings.of(self, init_params, args, kwargs)
-        dynamic, static = split((settings, init_params, args, kwargs))
-        return _run(static, dynamic)
+        settings = Settings.of(self, self.example_calls(_params(init_params), *args, **kwargs))
+        return compiled(_run, settings, init_params, args, kwargs)
 
     def _loop(self, init_params: Any, args: tuple, kwargs: dict) -> OptStep:
-        begun = OptStep(init_params, self.init_state(init_params, *args, **kwargs))
+        begun = OptStep(_params(init_params), self.init_state(init_params, *args, **kwargs))
 
         def unfinished(step: OptStep, count: Any) -> Any:
-            return (count < self.maxiter) & ((count == 0) | (step.state.error > self.tol))
+            return (count < self.maxiter) & ((count == 0) | self.unfinished(step))
 
         def update(step: OptStep) -> OptStep:
             return self.update(step.params, step.state, *args, **kwargs)
@@ -116,6 +186,11 @@ class IterativeSolver(Solver):
     def _unrolled(self) -> bool:
         unroll = getattr(self, "unroll", "auto")
         return not getattr(self, "implicit_diff", True) if unroll == "auto" else bool(unroll)
+
+
+def _params(init_params: Any) -> Any:
+    """The point of a warm start, which may come with its state."""
+    return init_params.params if isinstance(init_params, OptStep) else init_params
 
 
 class _Fixed:
@@ -144,26 +219,41 @@ class _Called(eqx.Module):
         return self.lifted(args, kwargs)
 
 
-class _Settings(eqx.Module):
+class Settings(eqx.Module):
     """A solver as a pytree: arrays and what its callables captured are leaves, the rest is static."""
 
     kind: type = eqx.field(static=True)
     values: dict[str, Any]
 
     @staticmethod
-    def of(solver: IterativeSolver, init_params: Any, args: tuple, kwargs: dict) -> "_Settings":
+    def of(solver: Solver, calls: dict[str, tuple[tuple, dict]]) -> "Settings":
+        """The settings; ``calls`` holds example arguments of those that are functions."""
         values = dict(zip(solver.attribute_names(), solver.attribute_values(), strict=True))
-        calls = solver.example_calls(init_params, *args, **kwargs)
         for name, value in values.items():
             if callable(value) and name in calls:
                 values[name] = _lifted(name, value, *calls[name])
             elif not isinstance(value, jax.Array) and name != "tol":
                 values[name] = _Fixed(value)
-        return _Settings(type(solver), values)
+        return Settings(type(solver), values)
 
     def solver(self) -> Any:
         """The solver again."""
-        return self.kind(**{k: v.value if isinstance(v, _Fixed) else v for k, v in self.values.items()})
+        with warnings.catch_warnings():  # it warned when it was made
+            warnings.simplefilter("ignore")
+            return self.kind(**{k: v.value if isinstance(v, _Fixed) else v for k, v in self.values.items()})
+
+
+def compiled(program: Callable, settings: Settings, *operands: Any) -> Any:
+    """``program(solver, *operands)``, compiled once for settings and shapes."""
+    dynamic, static = split((settings, operands))
+    return _compiled((program, static), dynamic)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _compiled(static: Any, dynamic: list) -> Any:
+    program, static = static
+    settings, operands = join(static, dynamic)
+    return program(settings, *operands)
 
 
 @functools.lru_cache(maxsize=256)
@@ -179,25 +269,50 @@ def _lifted(name: str, fn: Callable, args: tuple, kwargs: dict) -> Any:
     return _Called(lift.lift(_packed(fn), args, kwargs, what=name))
 
 
-def _run_flat(static: Any, dynamic: list) -> OptStep:
-    settings, init_params, args, kwargs = join(static, dynamic)
+def _run(settings: Settings, init_params: Any, args: tuple, kwargs: dict) -> OptStep:
     if not getattr(settings.solver(), "implicit_diff", True):
         return settings.solver()._loop(init_params, args, kwargs)
 
     # The settings are an argument, so that arrays which callables captured are differentiated too.
-    def optimality(params: Any, settings: _Settings, args: tuple, kwargs: dict) -> Any:
+    def optimality(params: Any, settings: Settings, args: tuple, kwargs: dict) -> Any:
         return settings.solver().optimality_fun(params, *args, **kwargs)
 
     solve = getattr(settings.solver(), "implicit_diff_solve", None)
 
     @custom_root(optimality, has_aux=True, solve=solve)
-    def run(init_params: Any, settings: _Settings, args: tuple, kwargs: dict) -> tuple:
+    def run(init_params: Any, settings: Settings, args: tuple, kwargs: dict) -> tuple:
         return tuple(settings.solver()._loop(init_params, args, kwargs))
 
     return OptStep(*run(init_params, settings, args, kwargs))
 
 
-_run = jax.jit(_run_flat, static_argnums=0)
+class CompiledUpdate(IterativeSolver):
+    """An iterative solver whose ``update`` is compiled once for settings and shapes, as ``run`` is."""
+
+    @abc.abstractmethod
+    def advance(self, params: Any, state: Any, *args: Any, **kwargs: Any) -> OptStep:
+        """What ``update`` compiles."""
+
+    def update(self, params: Any, state: Any, *args: Any, **kwargs: Any) -> OptStep:
+        params = _params(params)
+        if getattr(self, "pre_update", None):
+            params, state = self.pre_update(params, state, *args, **kwargs)  # pyright: ignore
+        if not getattr(self, "jit", True):
+            # So that functions which are no JAX programs work, and are called as often as counted.
+            with jax.disable_jit():
+                return self.advance(params, state, *args, **kwargs)
+        settings = Settings.of(self, self.example_calls(params, *args, **kwargs))
+        return compiled(_update, settings, params, state, args, kwargs)
+
+
+def _update(settings: Settings, params: Any, state: Any, args: tuple, kwargs: dict) -> OptStep:
+    solver = settings.solver()
+    ahead = solver.advance(params, state, *args, **kwargs)
+    if getattr(solver, "verbose", False):
+        jax.debug.print(
+            type(solver).__name__ + ": iteration {}, error {}", ahead.state.iter_num, ahead.state.error
+        )
+    return ahead
 
 
 class StochasticSolver(IterativeSolver):
@@ -224,37 +339,96 @@ def warn_of_unused(solver: Any, *names: str) -> None:
             warnings.warn(message, stacklevel=4)
 
 
-def objective(solver: Any) -> Callable[..., tuple[Scalar, Any]]:
-    """``fun`` as a function to a value and auxiliary data, whatever of the two it returns.
+class Applied(eqx.Module):
+    """A user's function of the unknowns and further arguments, with those arguments: a function of the first.
 
-    With ``value_and_grad`` the gradient it returns is the one that differentiation gives.
+    Attributes:
+        fun: the function.
+        args: its arguments after the first.
+        kwargs: its keyword arguments.
+        has_aux: whether it returns auxiliary data too.
     """
-    fun, has_aux, given = solver.fun, solver.has_aux, getattr(solver, "value_and_grad", False)
 
-    def paired(out: Any) -> tuple[Scalar, Any]:
-        return out if has_aux else (out, None)
+    fun: Callable
+    args: tuple
+    kwargs: dict[str, Any]
+    has_aux: bool = eqx.field(static=True, default=False)
 
+    def pair(self, params: Any) -> tuple[Any, Any]:
+        """What it returns, and auxiliary data or None."""
+        out = self.fun(params, *self.args, **self.kwargs)
+        return out if self.has_aux else (out, None)
+
+    def __call__(self, params: Any) -> Any:
+        return self.pair(params)[0]
+
+
+class WithGradient(eqx.Module):
+    """A function that returns its value with its gradient, as one that is differentiated to that gradient.
+
+    Attributes:
+        both: returns ``value, gradient``, or ``(value, aux), gradient``.
+        alone: returns the first of them; None if only ``both`` does.
+        has_aux: whether there is auxiliary data.
+    """
+
+    both: Applied
+    alone: Applied | None
+    has_aux: bool = eqx.field(static=True)
+
+    def pair(self, params: Any) -> tuple[Scalar, Any]:
+        """The value, and auxiliary data or None."""
+        return _evaluate(self, params)
+
+    def __call__(self, params: Any) -> Scalar:
+        return self.pair(params)[0]
+
+    def with_gradient(self, params: Any) -> tuple[tuple[Scalar, Any], Any]:
+        """The value with auxiliary data, and the gradient."""
+        out, gradient = self.both(params)
+        return (out if self.has_aux else (out, None)), gradient
+
+
+@eqx.filter_custom_jvp
+def _evaluate(fun: WithGradient, params: Any) -> tuple[Scalar, Any]:
+    return fun.with_gradient(params)[0] if fun.alone is None else fun.alone.pair(params)
+
+
+@_evaluate.def_jvp
+def _evaluate_rule(primals: tuple, tangents: tuple) -> tuple:
+    fun, params = primals
+    (value, aux), gradient = fun.with_gradient(params)
+    dot = (
+        jax.tree.map(
+            lambda g, t: jnp.zeros_like(g) if t is None else t,
+            gradient,
+            tangents[1],
+            is_leaf=lambda v: v is None,
+        )
+        if jax.tree.leaves(tangents[1])
+        else jax.tree.map(jnp.zeros_like, gradient)
+    )
+    along = jnp.real(jnp.asarray(tree.vdot(gradient, dot))).astype(jnp.result_type(value))
+    aux_dot = jax.tree.map(lambda v: jnp.zeros_like(v) if eqx.is_inexact_array(v) else None, aux)
+    if jax.tree.leaves(tangents[0]):  # otherwise it would be evaluated for nothing
+        rest = lambda fun: fun.with_gradient(params)[0]  # noqa: E731
+        _, (moved, aux_dot) = eqx.filter_jvp(rest, primals[:1], tangents[:1])
+        along = along + moved
+    return (value, aux), (along, aux_dot)
+
+
+def objective(solver: Any, args: tuple, kwargs: dict) -> Applied | WithGradient:
+    """The solver's ``fun`` at these arguments, whatever of value, gradient and auxiliary data it returns."""
+    given = getattr(solver, "value_and_grad", False)
+    alone = Applied(solver.fun, args, kwargs, solver.has_aux)
     if given is False:
-        return lambda params, *args, **kwargs: paired(fun(params, *args, **kwargs))
-    both = fun if given is True else given
-
-    @jax.custom_jvp
-    def evaluate(params: Any, args: tuple, kwargs: dict) -> tuple[Scalar, Any]:
-        return paired(both(params, *args, **kwargs)[0] if given is True else fun(params, *args, **kwargs))
-
-    @evaluate.defjvp
-    def rule(primals: tuple, tangents: tuple) -> tuple:
-        params, args, kwargs = primals
-        out, gradient = both(params, *args, **kwargs)
-        value, aux = paired(out)
-        rest = lambda args, kwargs: paired(both(params, *args, **kwargs)[0])  # noqa: E731
-        (_, _), (moved, aux_dot) = jax.jvp(rest, (args, kwargs), tangents[1:])
-        return (value, aux), (tree.vdot(gradient, tangents[0]) + moved, aux_dot)
-
-    return lambda params, *args, **kwargs: evaluate(params, args, kwargs)
+        return alone
+    if given is True:
+        return WithGradient(Applied(solver.fun, args, kwargs), None, solver.has_aux)
+    return WithGradient(Applied(given, args, kwargs), alone, solver.has_aux)
 
 
-class Adapter(IterativeSolver):
+class Adapter(CompiledUpdate):
     """JAXopt's protocol over a solver of this library: an update is a native step.
 
     A subclass says which problem the arguments pose, which native solver takes it, and what its state shows.
@@ -278,39 +452,39 @@ class Adapter(IterativeSolver):
         """``fun``'s auxiliary data at ``params``."""
         if not getattr(self, "has_aux", False):
             return None
-        args, kwargs = self.fun_arguments(*args, **kwargs)
-        return objective(self)(params, *args, **kwargs)[1]
+        return self.function(*args, **kwargs).pair(params)[1]
+
+    def function(self, *args: Any, **kwargs: Any) -> Applied | WithGradient:
+        """``fun`` with ``run``'s arguments after the first."""
+        return objective(self, *self.fun_arguments(*args, **kwargs))
 
     def init_state(self, init_params: Any, *args: Any, **kwargs: Any) -> Any:
-        problem = self.problem(*args, **kwargs)
-        start = jax.tree.map(jnp.asarray, init_params)
-        inner = self.native(jnp.asarray(0)).init(problem, start, key=jax.random.key(0))
-        shapes = jax.eval_shape(lambda p, i: self.shown(p, i, problem, jnp.asarray(0)), start, inner)
-        shown = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
-        shown["error"] = jnp.full_like(shown["error"], jnp.inf)
-        aux = self.auxiliary(init_params, *args, **kwargs)
-        return self.state(iter_num=jnp.asarray(0), aux=aux, inner=inner, **shown)
+        with contextlib.nullcontext() if getattr(self, "jit", True) else jax.disable_jit():
+            problem = self.problem(*args, **kwargs)
+            start = jax.tree.map(jnp.asarray, _params(init_params))
+            inner = self.native(jnp.asarray(0)).init(problem, start, key=jax.random.key(0))
+            count = jnp.asarray(0)
+            if isinstance(init_params, OptStep):
+                count = jnp.asarray(init_params.state.iter_num)
+                inner = self.resumed(inner, init_params.state.inner)
+            shown = self.shown(start, inner, problem, count)
+            shown["error"] = jnp.full_like(shown["error"], jnp.inf)
+            aux = self.auxiliary(start, *args, **kwargs)
+            return self.state(iter_num=count, aux=aux, inner=inner, **shown)
 
-    def update(self, params: Any, state: Any, *args: Any, **kwargs: Any) -> OptStep:
-        if not getattr(self, "jit", True):
-            return self.advance(params, state, *args, **kwargs)
-        settings = _Settings.of(self, params, args, kwargs)
-        dynamic, static = split((settings, params, state, args, kwargs))
-        return _update(static, dynamic)
+    def resumed(self, begun: Any, inner: Any) -> Any:
+        """The state after a warm start: from the new one and that of the run before."""
+        return begun
 
     def advance(self, params: Any, state: Any, *args: Any, **kwargs: Any) -> OptStep:
-        """What ``update`` compiles."""
         problem = self.problem(*args, **kwargs)
         params = jax.tree.map(jnp.asarray, params)
         inner = eqx.tree_at(lambda s: s.x, state.inner, params)
         key = jax.random.fold_in(jax.random.key(0), state.iter_num)
         inner = self.native(state.iter_num).step(problem, inner, key=key)
         shown = self.shown(params, inner, problem, state.iter_num)
-        aux = self.auxiliary(params, *args, **kwargs)
-        ahead = self.state(iter_num=state.iter_num + 1, aux=aux, inner=inner, **shown)
-        if getattr(self, "verbose", False):
-            jax.debug.print(type(self).__name__ + ": iteration {}, error {}", ahead.iter_num, ahead.error)
-        return OptStep(inner.x, ahead)
+        aux = self.auxiliary(inner.x, *args, **kwargs)
+        return OptStep(inner.x, self.state(iter_num=state.iter_num + 1, aux=aux, inner=inner, **shown))
 
     def fun_arguments(self, *args: Any, **kwargs: Any) -> tuple[tuple, dict]:
         """Those of ``run``'s arguments after the first that ``fun`` gets."""
@@ -323,11 +497,3 @@ class Adapter(IterativeSolver):
 
     def optimality_fun(self, params: Any, *args: Any, **kwargs: Any) -> Any:
         return self.problem(*args, **kwargs).optimality(params)
-
-
-def _update_flat(static: Any, dynamic: list) -> OptStep:
-    settings, params, state, args, kwargs = join(static, dynamic)
-    return settings.solver().advance(params, state, *args, **kwargs)
-
-
-_update = jax.jit(_update_flat, static_argnums=0)

@@ -4,10 +4,11 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple
 
+import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, PyTree, Scalar
 
-from frechet.compat.jaxopt.base import Adapter, objective, warn_of_unused
+from frechet.compat.jaxopt.base import Adapter, warn_of_unused
 from frechet.compat.jaxopt.prox import prox_none
 from frechet.convex.function import Function
 from frechet.convex.zero import Zero
@@ -56,6 +57,15 @@ class UserProx(Function):
 
     def prox(self, x: PyTree[Array], step: Any) -> PyTree[Array]:
         return self.map(x, self.hyperparams, step)
+
+
+class Projection(eqx.Module):
+    """A projection called as a proximal map."""
+
+    project: Callable
+
+    def __call__(self, x: PyTree[Array], hyperparams: Any, step: Any) -> PyTree[Array]:
+        return self.project(x, hyperparams)
 
 
 class _Family(Adapter):
@@ -128,8 +138,7 @@ class GradientDescent(_Family):
     unroll: str | bool = "auto"
 
     def problem(self, *args: Any, **kwargs: Any) -> Composite:
-        fun = objective(self)
-        return Composite(lambda x: fun(x, *args, **kwargs)[0])
+        return Composite(self.function(*args, **kwargs))
 
 
 @dataclasses.dataclass(eq=False)
@@ -160,8 +169,9 @@ class ProximalGradient(_Family):
     # The second argument has JAXopt's name, by which callers may pass it.
 
     def problem(self, hyperparams_prox: Any = None, *args: Any, **kwargs: Any) -> Composite:
-        fun = objective(self)
-        return Composite(lambda x: fun(x, *args, **kwargs)[0], UserProx(self.prox, hyperparams_prox))
+        return Composite(
+            self.function(hyperparams_prox, *args, **kwargs), UserProx(self.prox, hyperparams_prox)
+        )
 
     def fun_arguments(self, hyperparams_prox: Any = None, *args: Any, **kwargs: Any) -> tuple[tuple, dict]:
         return args, kwargs
@@ -199,9 +209,8 @@ class ProjectedGradient(_Family):
     unroll: str | bool = "auto"
 
     def problem(self, hyperparams_proj: Any = None, *args: Any, **kwargs: Any) -> Composite:
-        fun, project = objective(self), self.projection
-        set = UserProx(lambda x, hyperparams, _: project(x, hyperparams), hyperparams_proj)
-        return Composite(lambda x: fun(x, *args, **kwargs)[0], set)
+        set = UserProx(Projection(self.projection), hyperparams_proj)
+        return Composite(self.function(hyperparams_proj, *args, **kwargs), set)
 
     def fun_arguments(self, hyperparams_proj: Any = None, *args: Any, **kwargs: Any) -> tuple[tuple, dict]:
         return args, kwargs

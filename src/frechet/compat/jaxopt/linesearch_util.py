@@ -1,0 +1,228 @@
+"""What the line-search classes share, and how solvers come by one."""
+
+import abc
+import contextlib
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Scalar
+
+from frechet.compat.jaxopt import base
+from frechet.compat.jaxopt.base import LineSearchStep, Settings, compiled, objective
+from frechet.problems.composite import Composite
+from frechet.solvers.line_search.search import LineSearch, steepest
+
+
+class LineSearchState(NamedTuple):
+    """State of a line search.
+
+    Attributes:
+        iter_num: step lengths tried.
+        params: the point at the end of the step.
+        value: of the function there.
+        grad: its gradient there.
+        error: how far the conditions are violated.
+        done: whether they hold.
+        failed: whether the search ended without.
+        aux: the function's auxiliary data there.
+        num_fun_eval: values so far.
+        num_grad_eval: gradients so far.
+    """
+
+    iter_num: Any
+    params: Any
+    value: Any
+    grad: Any
+    error: Any
+    done: Any
+    failed: Any
+    aux: Any
+    num_fun_eval: Any
+    num_grad_eval: Any
+
+
+class IterativeLineSearch(base.IterativeSolver):
+    """JAXopt's protocol over a line search of this library; an update is a whole search."""
+
+    fun: Callable
+    has_aux: bool
+
+    @abc.abstractmethod
+    def native(self) -> LineSearch:
+        """The line search."""
+
+    def example_calls(self, init_params: Any, *args: Any, **kwargs: Any) -> dict[str, tuple[tuple, dict]]:
+        call = (init_params, *args), kwargs
+        return {"fun": call, "value_and_grad": call}
+
+    def init_state(
+        self,
+        init_stepsize: Any,
+        params: Any,
+        value: Any = None,
+        grad: Any = None,
+        descent_direction: Any = None,
+        fun_args: Any = (),
+        fun_kwargs: Any = None,
+    ) -> LineSearchState:
+        """The state before the search; evaluates the function unless value and gradient are given."""
+        with self._mode():
+            params = jax.tree.map(jnp.asarray, params)
+            evaluated = value is None or grad is None
+            if evaluated:
+                problem = Composite(objective(self, tuple(fun_args), dict(fun_kwargs or {})))
+                value, grad = problem.value_and_gradient(params)
+            count, no = jnp.asarray(int(evaluated)), jnp.asarray(False)
+            error = jnp.full((), jnp.inf, jnp.result_type(value))
+            grad = jax.tree.map(jnp.asarray, grad)
+            return LineSearchState(
+                jnp.asarray(0), params, jnp.asarray(value), grad, error, no, no, None, count, count
+            )
+
+    def update(
+        self,
+        stepsize: Any,
+        state: LineSearchState,
+        params: Any,
+        value: Any = None,
+        grad: Any = None,
+        descent_direction: Any = None,
+        fun_args: Any = (),
+        fun_kwargs: Any = None,
+    ) -> LineSearchStep:
+        """The search from ``params``, which tries ``stepsize`` first."""
+        fun_args, fun_kwargs = tuple(fun_args), dict(fun_kwargs or {})
+        if value is None or grad is None:
+            value, grad = state.value, state.grad
+        if getattr(self, "jit", True):
+            settings = Settings.of(self, self.example_calls(params, *fun_args, **fun_kwargs))
+            return compiled(
+                _update,
+                settings,
+                stepsize,
+                state,
+                params,
+                value,
+                grad,
+                descent_direction,
+                fun_args,
+                fun_kwargs,
+            )
+        return self.search(stepsize, state, params, value, grad, descent_direction, fun_args, fun_kwargs)
+
+    def run(
+        self,
+        init_stepsize: Any,
+        params: Any,
+        value: Any = None,
+        grad: Any = None,
+        descent_direction: Any = None,
+        fun_args: Any = (),
+        fun_kwargs: Any = None,
+    ) -> LineSearchStep:
+        """A step along ``descent_direction``, by default the negative gradient."""
+        fun_args, fun_kwargs = tuple(fun_args), dict(fun_kwargs or {})
+        given = (init_stepsize, params, value, grad, descent_direction, fun_args, fun_kwargs)
+        if getattr(self, "jit", True):
+            settings = Settings.of(self, self.example_calls(params, *fun_args, **fun_kwargs))
+            return compiled(_run, settings, *given)
+        return self.searched(*given)
+
+    def searched(self, init_stepsize: Any, *given: Any) -> LineSearchStep:
+        """What ``run`` compiles."""
+        return self.search(init_stepsize, self.init_state(init_stepsize, *given), *given)
+
+    def search(
+        self,
+        stepsize: Any,
+        state: Any,
+        params: Any,
+        value: Any,
+        grad: Any,
+        direction: Any,
+        args: Any,
+        kwargs: Any,
+    ) -> LineSearchStep:
+        """What ``update`` compiles."""
+        with self._mode():
+            params = jax.tree.map(jnp.asarray, params)
+            value, grad = (state.value, state.grad) if value is None or grad is None else (value, grad)
+            grad = jax.tree.map(jnp.asarray, grad)
+            direction = steepest(grad) if direction is None else jax.tree.map(jnp.asarray, direction)
+            fun = objective(self, args, kwargs)
+            real = jnp.real(jnp.zeros((), jnp.result_type(*jax.tree.leaves(params)))).dtype
+            first = jnp.asarray(stepsize, real)
+            found = self.native()(Composite(fun), params, jnp.asarray(value), grad, direction, first)
+            return LineSearchStep(
+                found.step,
+                LineSearchState(
+                    iter_num=state.iter_num + found.trials,
+                    params=found.x,
+                    value=found.value,
+                    grad=found.gradient,
+                    error=found.error.astype(state.error.dtype),
+                    done=~found.failed,
+                    failed=found.failed,
+                    aux=fun.pair(found.x)[1] if self.has_aux else None,
+                    num_fun_eval=state.num_fun_eval + found.values,
+                    num_grad_eval=state.num_grad_eval + found.gradients,
+                ),
+            )
+
+    def _mode(self) -> Any:
+        return contextlib.nullcontext() if getattr(self, "jit", True) else jax.disable_jit()
+
+    def optimality_fun(self, params: Any, *args: Any, **kwargs: Any) -> Any:
+        raise NotImplementedError("a line search ends at a step, not at a solution")
+
+
+def _update(settings: Settings, *operands: Any) -> LineSearchStep:
+    return settings.solver().search(*operands)
+
+
+def _run(settings: Settings, *given: Any) -> LineSearchStep:
+    return settings.solver().searched(*given)
+
+
+def _setup_linesearch(
+    linesearch: Any,
+    fun: Callable,
+    value_and_grad: Any,
+    has_aux: bool,
+    maxlsiter: int,
+    max_stepsize: Any,
+    **rest: Any,
+) -> IterativeLineSearch:
+    """A line search by JAXopt's name for it; one that is made already stays as it is."""
+    from frechet.compat.jaxopt.backtracking_linesearch import BacktrackingLineSearch
+    from frechet.compat.jaxopt.hager_zhang_linesearch import HagerZhangLineSearch
+    from frechet.compat.jaxopt.zoom_linesearch import ZoomLineSearch
+
+    if isinstance(linesearch, IterativeLineSearch):
+        return linesearch
+    common = {"value_and_grad": value_and_grad, "has_aux": has_aux, "maxiter": maxlsiter, **rest}
+    if linesearch == "backtracking":
+        return BacktrackingLineSearch(fun, max_stepsize=max_stepsize, **common)
+    if linesearch == "zoom":
+        return ZoomLineSearch(fun, max_stepsize=max_stepsize, **common)
+    if linesearch == "hager-zhang":
+        return HagerZhangLineSearch(fun, **common)
+    raise ValueError(
+        f'linesearch must be "backtracking", "zoom", "hager-zhang" or an instance, got {linesearch!r}'
+    )
+
+
+def _init_stepsize(
+    strategy: str, max_stepsize: Any, min_stepsize: Any, increase_factor: Any, stepsize: Scalar
+) -> Scalar:
+    """The first step that a search tries, from the last one taken."""
+    strategies = {
+        "max": lambda: max_stepsize,
+        "current": lambda: stepsize,
+        "increase": lambda: jnp.where(stepsize <= min_stepsize, max_stepsize, stepsize * increase_factor),
+    }
+    if strategy not in strategies:
+        raise ValueError(f"linesearch_init must be one of {', '.join(strategies)}, got {strategy!r}")
+    return strategies[strategy]()
