@@ -78,16 +78,16 @@ def cones(data: tuple) -> tuple:
     """One program in Clarabel's form."""
     P, q, A, b, G, h = data
     K = scipy.sparse.csc_matrix(np.vstack([A, G, np.eye(N), -np.eye(N)]))
-    sets = [clarabel.ZeroConeT(EQUATIONS), clarabel.NonnegativeConeT(INEQUALITIES + 2 * N)]
+    sets = [clarabel.ZeroConeT(EQUATIONS), clarabel.NonnegativeConeT(INEQUALITIES + 2 * N)]  # pyright: ignore
     return scipy.sparse.csc_matrix(np.triu(P)), q, K, np.concatenate([b, h, np.ones(2 * N)]), sets
 
 
 def with_clarabel(form: tuple, tol: float) -> tuple:
     """x, y, z by Clarabel."""
-    settings: Any = clarabel.DefaultSettings()
+    settings: Any = clarabel.DefaultSettings()  # pyright: ignore
     settings.verbose = False
     settings.tol_gap_abs = settings.tol_gap_rel = settings.tol_feas = tol
-    found = clarabel.DefaultSolver(*form, settings).solve()
+    found = clarabel.DefaultSolver(*form, settings).solve()  # pyright: ignore
     z = np.array(found.z)
     return np.array(found.x), z[:EQUATIONS], z[EQUATIONS : EQUATIONS + INEQUALITIES]
 
