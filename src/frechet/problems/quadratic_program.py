@@ -102,8 +102,9 @@ class QuadraticProgram(Constrained):
         if not sizes and not vectors:
             raise ValueError("a quadratic program needs at least one of P, q, A and G to say how large x is")
         n = sizes[0] if sizes else len(vectors[0])
-        q = jnp.zeros(n, _dtype(P, A, G)) if q is None else parameter("q", q)
+        q = jnp.zeros(n, _dtype(P, A, G)) if q is None else _vector("q", q)
         _require_shapes(n, P, q, A, G)
+        _require_bounds(n, {"lower": lower, "upper": upper})
         self.f = QuadraticForm(P, q)
         self.eq = _affine("A", A, "b", b)
         self.ineq = _affine("G", G, "h", h)
@@ -111,8 +112,9 @@ class QuadraticProgram(Constrained):
             self.g = Zero()
         else:
             self.g = Box(-jnp.inf if lower is None else lower, jnp.inf if upper is None else upper)
-        if known(*jax.tree.leaves((self.f, self.eq, self.ineq))):
+        if known(*jax.tree.leaves(P)):
             _require_convex(P)
+        if known(*jax.tree.leaves(A)):
             _require_independent(A)
 
     @property
@@ -160,10 +162,23 @@ def _matrix(name: str, M: Any) -> Matrix | None:
     elif M is None or is_sparse(M):
         made = M
     else:
-        made = parameter(name, M)
+        made = _real(name, np.asarray(M) if isinstance(M, list | tuple) else M)
     if made is not None and len(jnp.shape(made)) != 2:
         raise ValueError(f"{name} must be a matrix, got shape {jnp.shape(made)}")
     return made
+
+
+def _vector(name: str, v: Any) -> Array:
+    if np.ndim(v) != 1:
+        raise ValueError(f"{name} must be a vector, got {'a number' if np.ndim(v) == 0 else np.shape(v)}")
+    return _real(name, np.asarray(v) if isinstance(v, list | tuple) else v)
+
+
+def _real(name: str, v: Any) -> Any:
+    v = parameter(name, v)
+    if jnp.issubdtype(jnp.result_type(v), jnp.complexfloating):
+        raise TypeError(f"{name} is complex; a quadratic program has real data")
+    return v
 
 
 def _dtype(*matrices: Matrix | None) -> Any:
@@ -176,7 +191,7 @@ def _affine(matrix: str, M: Matrix | None, vector: str, v: Any) -> AffineMap | N
         raise ValueError(f"{given} was given without {missing}; give both or neither")
     if M is None:
         return None
-    v = parameter(vector, v)
+    v = _vector(vector, v)
     if v.shape != M.shape[:1]:
         raise ValueError(f"{vector} has shape {v.shape}; {matrix} has {M.shape[0]} rows, so ({M.shape[0]},)")
     return AffineMap(M, v)
@@ -190,6 +205,14 @@ def _require_shapes(n: int, P: Matrix | None, q: Array, A: Matrix | None, G: Mat
             raise ValueError(f"{name} has shape {M.shape}; with {n} unknowns it needs {n} columns")
     if P is not None and P.shape[0] != n:
         raise ValueError(f"P has shape {P.shape}; it must be square")
+
+
+def _require_bounds(n: int, bounds: dict[str, Any]) -> None:
+    for name, bound in bounds.items():
+        if isinstance(bound, dict | list | tuple):
+            raise TypeError(f"{name} must be a number or an array, got a {type(bound).__name__}")
+        if bound is not None and np.shape(bound) not in ((), (1,), (n,)):
+            raise ValueError(f"{name} has shape {np.shape(bound)}; with {n} unknowns it needs () or ({n},)")
 
 
 def _entries(M: Matrix | None) -> np.ndarray | None:

@@ -37,7 +37,8 @@ def infeasible(
     beyond = -jnp.sum(terms)
     root = jnp.sqrt(jnp.finfo(x.dtype).eps)
     left = _largest(p.K.T @ y + w)
-    return (beyond > root * jnp.sum(jnp.abs(terms))) & (root * beyond > left * (1 + jnp.sum(jnp.abs(x))))
+    crossed = jnp.any(p.l > p.u) | jnp.any(p.lower > p.upper)
+    return crossed | (beyond > root * jnp.sum(jnp.abs(terms))) & (root * beyond > left * (1 + jnp.sum(jnp.abs(x))))
 
 
 def unbounded(
