@@ -38,7 +38,8 @@ def infeasible(
     root = jnp.sqrt(jnp.finfo(x.dtype).eps)
     left = _largest(p.K.T @ y + w)
     crossed = jnp.any(p.l > p.u) | jnp.any(p.lower > p.upper)
-    return crossed | (beyond > root * jnp.sum(jnp.abs(terms))) & (root * beyond > left * (1 + jnp.sum(jnp.abs(x))))
+    proven = (beyond > root * jnp.sum(jnp.abs(terms))) & (root * beyond > left * (1 + jnp.sum(jnp.abs(x))))
+    return crossed | proven
 
 
 def unbounded(
