@@ -67,13 +67,13 @@ class PrimalDualHybridGradient(Solver):
     which bounds the norm of $EKD$ by one; the ratio $\sigma / \tau$ follows, from epoch to epoch, how far $y$
     and $x$ travelled. Where the program has no solution $T(z) - z$ tends to a certificate of that.
 
-    A step costs one product with each of $K$, $K^\top$ and $P$. Many steps of low cost: for large sparse programs
-    to moderate accuracy.
+    A step costs one product with each of $K$, $K^\top$ and $P$. Many steps of low cost: for large sparse
+    programs to moderate accuracy.
 
     Source:
         Lu, Yang 2024, Restarted Halpern PDHG for linear programming, arXiv 2407.16144; Applegate et al. 2021,
-        PDLP, arXiv 2106.04756; Lu, Yang 2023, A practical and optimal first-order method for large-scale convex
-        quadratic programming, arXiv 2311.07710; Applegate, Díaz, Lu, Lubin 2021, Infeasibility
+        PDLP, arXiv 2106.04756; Lu, Yang 2023, A practical and optimal first-order method for large-scale
+        convex quadratic programming, arXiv 2311.07710; Applegate, Díaz, Lu, Lubin 2021, Infeasibility
         detection, arXiv 2102.04592.
 
     Example:
