@@ -32,7 +32,7 @@ class Barrier(NamedTuple):
     fixed: Array
 
     def slacks(self, r: Float[Array, " m"]) -> tuple[Array, Array]:
-        r"""The $a$ and $b = r + a$ of least $\alpha a + \nu b - \mu\log a - \mu\log b$, without cancellation."""
+        r"""The $a$ and $b = r + a$ of least $\alpha a + \nu b - \mu\log a - \mu\log b$; nothing cancels."""
         c = self.low + self.high
         root = jnp.hypot(c * r, 2 * self.mu)
         long = root + c * jnp.abs(r)
@@ -76,7 +76,7 @@ class Duals(NamedTuple):
 
 
 class KKTMatrix(NamedTuple):
-    """A symmetric matrix by its eigenvectors, after equilibration; ``rows`` is needed for corrections."""
+    """A symmetric matrix by its eigenvectors, after equilibration by ``scale``."""
 
     matrix: Array
     scale: Array
@@ -85,12 +85,11 @@ class KKTMatrix(NamedTuple):
 
     def solve(self, right: Array) -> Array:
         """The solution of the system, refined once."""
-        once = lambda v: (
-            self.scale
-            * (  # noqa: E731
-                self.eigenvectors @ ((self.scale * v) @ self.eigenvectors / self.eigenvalues)
-            )
-        )
+
+        def once(v: Array) -> Array:
+            along = (self.scale * v) @ self.eigenvectors / self.eigenvalues
+            return self.scale * (self.eigenvectors @ along)
+
         first = once(right)
         return first + once(right - self.matrix @ first)
 
