@@ -1,5 +1,6 @@
 """Costs, ranking and profile against the definitions, by brute force."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from frechet.workbench.comparing.plan import ProblemCard
 from frechet.workbench.comparing.profile import Goal, Reference, cost, goals, profile, ranking, ratios
 from frechet.workbench.comparing.record import Record
-from frechet.workbench.comparing.reference import reference
+from frechet.workbench.comparing.reference import best_run, reference
 
 from .conftest import make_comparison, make_record, make_spec
 
@@ -36,9 +37,31 @@ def test_nan_meets_no_goal():
 
 def test_gap_is_a_fraction_of_the_starts():
     at = Reference(value=10.0, source="", start=30.0, rounding=1e-12)
-    assert at.gap(np.array([30.0, 20.0, 10.0, 9.0])) == pytest.approx([1.0, 0.5, 5e-14, 5e-14])
+    objective = np.array([30.0, 20.0, 10.0, 9.0])
+    assert at.gap({"objective": objective}) == pytest.approx([1.0, 0.5, 5e-14, 5e-14])
     infeasible = Reference(value=10.0, source="", start=math.inf, rounding=1e-12)
-    assert infeasible.gap(np.array([20.0])) == pytest.approx([1.0])
+    assert infeasible.gap({"objective": np.array([20.0])}) == pytest.approx([1.0])
+
+
+MISSABLE = Reference(10.0, "", 4.0, 1e-12, always_feasible=False, start_infeasibility=8.0)
+
+
+def test_a_point_below_the_optimum_that_violates_constraints_has_a_gap():
+    trace = {
+        "objective": np.array([4.0, 10.0, 6.0, 11.0, 10.0]),
+        "measure_infeasibility": np.array([8.0, 4.0, 1.0, 0.0, 0.0]),
+    }
+    # The larger of the two distances, as a fraction of the start's, which is its violation of 8.
+    assert MISSABLE.gap(trace) == pytest.approx([1.0, 0.5, 0.5, 0.125, 1.25e-13])
+    record = make_record(make_spec(), checks=5)
+    record.columns |= trace
+    assert cost(record, Goal("gap", 1e-2), "step", MISSABLE) == 40
+    blind = Reference(10.0, "", 4.0, 1e-12)
+    assert cost(record, Goal("gap", 1e-2), "step", blind) == 0  # what would be rewarded otherwise
+
+
+def test_without_a_measure_of_infeasibility_the_objective_counts_both_ways():
+    assert MISSABLE.gap({"objective": np.array([6.0, 14.0])}) == pytest.approx([0.5, 0.5])
 
 
 costs = st.lists(
@@ -111,6 +134,7 @@ def test_sentence_of_a_mixed_result(tmp_path):
 
 
 CARD = ProblemCard("p", "P", "", "Composite", "k", 3, "float64", {}, None)
+MISSABLE_CARD = dataclasses.replace(CARD, kind="Constrained", always_feasible=False)
 
 
 def polish(*objective: float) -> Record:
@@ -158,3 +182,32 @@ def test_failed_polish_is_told():
     failed = Record.failure(make_spec(), "it died")
     found = reference(CARD, [make_record(make_spec(), 0.5, 20)], failed)
     assert "polishing failed: it died" in found.source and found.value == 2.0 + 0.25**19
+
+
+def _ended(seed: int, objective: float, residual: float, infeasibility: float = 0.0) -> Record:
+    record = make_record(make_spec(seed=seed), checks=2)
+    record.columns["objective"] = np.array([4.0, objective])
+    record.columns["residual"] = np.array([9.0, residual])
+    record.columns["measure_infeasibility"] = np.array([8.0, infeasibility])
+    record.residual = residual
+    return record
+
+
+def test_the_best_run_with_constraints_is_that_of_least_residual():
+    cheat, honest = _ended(0, 3.0, 5.0, 5.0), _ended(1, 10.0, 1e-9)
+    assert best_run(CARD, [cheat, honest]) is cheat
+    assert best_run(MISSABLE_CARD, [cheat, honest]) is honest
+    lost = _ended(2, 1.0, math.nan)
+    assert best_run(MISSABLE_CARD, [lost, honest]) is honest
+    found = reference(MISSABLE_CARD, [cheat, honest], None)
+    assert (found.value, found.start_infeasibility, found.always_feasible) == (10.0, 8.0, False)
+
+
+def test_a_polished_reference_with_constraints_is_where_its_residual_is_least():
+    polished = _ended(3, 9.0, 1e-3, 1e-3)
+    polished.columns["objective"] = np.array([10.5, 10.0, 9.0])
+    polished.columns["residual"] = np.array([1e-2, 1e-12, 1e-3])
+    found = reference(MISSABLE_CARD, [_ended(1, 10.5, 1e-9)], polished)
+    assert found.value == 10.0 and "changed it by -5.0e-01" in found.source
+    known = dataclasses.replace(MISSABLE_CARD, optimum=10.25)
+    assert reference(known, [_ended(1, 10.5, 1e-9)], polished).value == 10.25

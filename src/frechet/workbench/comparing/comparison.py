@@ -116,7 +116,7 @@ def report(folder: str | os.PathLike[str]) -> Comparison:
             )
         polished = {}
         for problem in plan.problems:
-            best = best_run(r for r in records if r.spec.problem == problem.name)
+            best = best_run(problem, [r for r in records if r.spec.problem == problem.name])
             if best is not None and (record := store.load(polish_task(plan, best).spec)) is not None:
                 polished[problem.name] = record
         comparison = _comparison(plan, records, polished, about, store)
@@ -197,7 +197,8 @@ class _Work:
 
     def _polish_if_complete(self, problem: str) -> None:
         """Once a problem's last run is in, its best point is known and can be polished."""
-        best = best_run(r for r in self._found.values() if r.spec.problem == problem)
+        (card,) = (c for c in self._plan.problems if c.name == problem)
+        best = best_run(card, [r for r in self._found.values() if r.spec.problem == problem])
         if self._left[problem] or best is None:
             return
         task = polish_task(self._plan, best)

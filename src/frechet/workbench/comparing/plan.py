@@ -76,6 +76,8 @@ class ProblemCard:
     dtype: str
     offers: dict[str, str]
     optimum: float | None
+    always_feasible: bool = True
+    """Whether a lower objective is a better one; else what constraints are missed by counts too."""
 
 
 @dataclass(frozen=True)
@@ -311,7 +313,7 @@ def _examine(loaded: Any) -> tuple[ProblemCard, float | None]:
 
     try:
         key = fingerprint.of_problem(loaded.problem, loaded.x0)
-        start = np.asarray(loaded.problem.objective(loaded.x0))
+        start = np.asarray(loaded.problem.objective(loaded.problem.start(loaded.x0)))
     except Exception as error:
         raise UserError(
             f"{loaded.name}: the problem cannot be evaluated at x0: {last_line(error)}"
@@ -329,6 +331,7 @@ def _examine(loaded: Any) -> tuple[ProblemCard, float | None]:
         dtype=", ".join(sorted({str(leaf.dtype) for leaf in leaves})),
         offers=dict(loaded.problem.offers()),
         optimum=None if loaded.optimum is None else float(loaded.optimum),
+        always_feasible=bool(loaded.problem.always_feasible),
     )
     return card, float(start) if np.isfinite(start) else None
 

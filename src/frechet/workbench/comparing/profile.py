@@ -8,8 +8,9 @@ Source:
     Programming 91, 2002, arXiv:cs/0102001
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float
@@ -17,6 +18,8 @@ from jaxtyping import Float
 from frechet.workbench.comparing.record import Record
 
 GAPS = (1e-2, 1e-4, 1e-6, 1e-8)
+INFEASIBILITY = "measure_infeasibility"
+"""The trace's column for the largest violation of a constraint."""
 
 
 @dataclass(frozen=True)
@@ -49,22 +52,41 @@ class Reference:
         source: where it comes from, in words.
         start: the objective at the start; NaN if not finite.
         rounding: what the precision can tell apart near ``value``; smaller gaps are drawn at this.
+        always_feasible: whether a lower objective is a better one; else violated constraints count too.
+        start_infeasibility: by how much the start violates a constraint.
     """
 
     value: float
     source: str
     start: float
     rounding: float
+    always_feasible: bool = True
+    start_infeasibility: float = 0.0
 
     @property
     def scale(self) -> float:
         """The start's gap; for a start that is infeasible or optimal, the optimum's own size."""
-        gap = self.start - self.value
+        gap = float(self._distance(self.start, self.start_infeasibility))
         return gap if np.isfinite(gap) and gap > self.rounding else max(1.0, abs(self.value))
 
-    def gap(self, objective: Float[np.ndarray, " checks"]) -> Float[np.ndarray, " checks"]:
-        r"""Relative gaps $(f(x) - f^\star) / (f(x_0) - f^\star)$, at least rounding's."""
-        return np.maximum(np.asarray(objective, float) - self.value, self.rounding) / self.scale
+    def gap(self, columns: Mapping[str, Any]) -> Float[np.ndarray, " checks"]:
+        r"""Relative gaps $(f(x) - f^\star) / (f(x_0) - f^\star)$, at least rounding's.
+
+        Where constraints can be missed the distance is
+        $\max\{|f(x) - f^\star|, \text{infeasibility}\}$ instead, at ``x`` and at the start: below the
+        optimum lie only points that violate them.
+
+        Args:
+            columns: a trace's, of which the objective and, if it is there, the infeasibility are read.
+        """
+        objective = np.asarray(columns["objective"], float)
+        off = np.asarray(columns.get(INFEASIBILITY, np.zeros_like(objective)), float)
+        return np.maximum(self._distance(objective, off), self.rounding) / self.scale
+
+    def _distance(self, objective: Any, infeasibility: Any) -> Any:
+        if self.always_feasible:
+            return objective - self.value
+        return np.maximum(np.abs(objective - self.value), infeasibility)
 
 
 def goals(tol: float | None) -> list[Goal]:
@@ -87,7 +109,7 @@ def cost(record: Record, goal: Goal, measure: str, reference: Reference) -> floa
     wanted = "objective" if goal.quantity == "gap" else "residual"
     if wanted not in columns or measure not in columns:
         return float("inf")
-    reached = reference.gap(columns[wanted]) if goal.quantity == "gap" else columns[wanted]
+    reached = reference.gap(columns) if goal.quantity == "gap" else columns[wanted]
     with np.errstate(invalid="ignore"):
         met = np.flatnonzero(np.asarray(reached) <= goal.threshold)
     return float(columns[measure][met[0]]) if met.size else float("inf")

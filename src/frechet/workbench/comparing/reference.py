@@ -7,17 +7,22 @@ import numpy as np
 
 from frechet.workbench.comparing import fingerprint
 from frechet.workbench.comparing.plan import Plan, ProblemCard, RunSpec
-from frechet.workbench.comparing.profile import Reference
+from frechet.workbench.comparing.profile import INFEASIBILITY, Reference
 from frechet.workbench.comparing.record import Record
 from frechet.workbench.comparing.runner import POLISH, Task
 
 _POLISH_SECONDS = 15.0
 
 
-def best_run(records: Iterable[Record]) -> Record | None:
-    """The run that ended lowest."""
+def best_run(card: ProblemCard, records: Iterable[Record]) -> Record | None:
+    """The run that ended lowest; where constraints can be missed, that of least residual."""
     ended = [r for r in records if not r.failed and math.isfinite(r.objective) and r.x.size]
-    return min(ended, key=lambda r: (r.objective, r.spec.hash), default=None)
+
+    def worth(r: Record) -> tuple[float, str]:
+        missed = r.residual if math.isfinite(r.residual) else math.inf
+        return (r.objective if card.always_feasible else missed), r.spec.hash
+
+    return min(ended, key=worth, default=None)
 
 
 def polish_task(plan: Plan, best: Record) -> Task:
@@ -40,14 +45,17 @@ def polish_task(plan: Plan, best: Record) -> Task:
 def reference(card: ProblemCard, records: list[Record], polished: Record | None) -> Reference:
     """The lowest of what is known, polished and run, with where it comes from.
 
+    Where points may violate constraints a lower objective proves nothing: there the known optimum is taken,
+    else the objective where the polished run, or the best one, had its least residual.
+
     In float32 a run's own objective may lie below the true optimum by rounding; the polish evaluates the same
     point in float64, so its value is used where there is one.
     """
     candidates: list[tuple[float, str]] = []
-    best = best_run(records)
+    best = best_run(card, records)
     if best is not None:
         run = f"{best.spec.solver}, seed {best.spec.seed}"
-        lowest = _lowest(polished)
+        lowest = _lowest(polished, card)
         if polished is None or not math.isfinite(lowest):
             why = (
                 f" (polishing failed: {polished.reason})" if polished is not None and polished.failed else ""
@@ -57,12 +65,19 @@ def reference(card: ProblemCard, records: list[Record], polished: Record | None)
             gained = polished.columns["objective"][0] - lowest
             how = f"to a residual of {polished.residual:.1e} in float64"
             what = f"lowered it by {gained:.1e}" if gained > 0 else "did not lower it"
+            if not card.always_feasible:
+                what = f"changed it by {-gained:+.1e}"
             candidates.append((lowest, f"the best run, {run}; polishing {how} {what}"))
     if card.optimum is not None:
-        candidates.append((card.optimum, "the problem's known optimum"))
+        known = (card.optimum, "the problem's known optimum")
+        candidates = [*candidates, known] if card.always_feasible else [known]
     value, source = min(candidates, default=(float("nan"), "no run came to an end"))
     start = next((_first(r) for r in records if math.isfinite(_first(r))), float("nan"))
-    return Reference(value, source, start, _rounding(card.dtype, value, start))
+    rounding = _rounding(card.dtype, value, start)
+    if card.always_feasible:
+        return Reference(value, source, start, rounding)
+    off = next((_first(r, INFEASIBILITY) for r in records if math.isfinite(_first(r, INFEASIBILITY))), 0.0)
+    return Reference(value, source, start, rounding, always_feasible=False, start_infeasibility=off)
 
 
 def _rounding(dtype: str, value: float, start: float) -> float:
@@ -73,14 +88,18 @@ def _rounding(dtype: str, value: float, start: float) -> float:
     return epsilon * max(abs(value), epsilon * max(1.0, abs(start) if math.isfinite(start) else 1.0))
 
 
-def _lowest(record: Record | None) -> float:
+def _lowest(record: Record | None, card: ProblemCard) -> float:
+    """The objective that counts: the lowest, or where constraints may be missed that of least residual."""
     if record is None or record.failed:
         return float("nan")
     objective = np.asarray(record.columns.get("objective", []), float)
+    if not card.always_feasible and objective.size:
+        residual = np.asarray(record.columns["residual"], float)
+        return float(objective[np.argmin(np.where(np.isfinite(residual), residual, np.inf))])
     finite = objective[np.isfinite(objective)]
     return float(finite.min()) if finite.size else float("nan")
 
 
-def _first(record: Record) -> float:
-    column = record.columns.get("objective")
+def _first(record: Record, name: str = "objective") -> float:
+    column = record.columns.get(name)
     return float(column[0]) if column is not None and len(column) else float("nan")

@@ -65,7 +65,7 @@ def _execute(task: Task) -> Record:
 
     spec = task.spec
     loaded = _problem(spec.problem_reference, spec.precision)
-    x0, solver = loaded.x0, None
+    x0, solver = loaded.problem.start(loaded.x0), None
     if task.start is None:
         _same_problem(spec, float(loaded.problem.objective(x0)))
         solver = load_solvers([spec.solver_reference])[spec.solver][1]

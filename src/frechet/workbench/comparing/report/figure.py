@@ -67,7 +67,7 @@ def _panel(axis, comparison: Comparison, problem: str, styles: dict[str, dict]) 
         runs = [r for r in comparison.of(problem, name) if len(r.columns.get("seconds", ())) > 1]
         if not runs:
             continue
-        heights = [reference.gap(r.columns["objective"]) if with_gap else r.columns["residual"] for r in runs]
+        heights = [reference.gap(r.columns) if with_gap else r.columns["residual"] for r in runs]
         grid = _grid(runs)
         curves = np.array([_held(grid, r.columns["seconds"], h) for r, h in zip(runs, heights, strict=True)])
         axis.plot(grid, np.median(curves, axis=0), **style)

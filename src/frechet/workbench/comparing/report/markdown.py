@@ -72,7 +72,8 @@ def _problem(comparison: Comparison, index: int) -> list[str]:
         "",
         f"{card.title}. {card.source}".strip(),
         f"Time, steps and calls are to a {goal.label}, the median over seeds. Reference optimum "
-        f"{reference.value:.10g}: {reference.source}.",
+        f"{reference.value:.10g}: {reference.source}."
+        + ("" if card.always_feasible else " The gap counts violated constraints too."),
         "",
         *_table(head, rows),
         "",

@@ -49,9 +49,10 @@
   const spent = (key, v) => (key === "seconds" ? seconds(v) : finite(v) ? Math.round(v).toLocaleString("en") : "–");
   const measureLabel = (key) => data.measures.find((m) => m.key === key).label;
   const axisLabel = (key) => (key === "seconds" ? "run time (s)" : measureLabel(key));
-  const heightLabel = () => {
+  const heightLabel = (problem) => {
     const height = data.heights.find((h) => h.key === state.up);
-    return height.key === "gap" ? "gap, as a fraction of the start’s" : height.label;
+    if (height.key !== "gap") return height.label;
+    return !data.problems[problem].feasible ? "gap or violation, as a fraction of the start’s" : "gap, as a fraction of the start’s";
   };
 
   // ---- a solver's mark: colour by place, dash by round of colours ----------------------------------------
@@ -295,9 +296,9 @@
     }
     const lines = visible().map((s) => series(problem, s, logY)).filter((l) => l !== null);
     chart(find(".plot", figure), lines, {
-      title: `${data.problems[problem].name}: ${heightLabel()} against ${axisLabel(state.across)}`,
+      title: `${data.problems[problem].name}: ${heightLabel(problem)} against ${axisLabel(state.across)}`,
       logX: state.scale === "log", logY, names: true,
-      xLabel: axisLabel(state.across), yLabel: heightLabel(),
+      xLabel: axisLabel(state.across), yLabel: heightLabel(problem),
       at: (x) => (state.across === "seconds" ? `after ${seconds(x)}` : `after ${spent("", x)} ${measureLabel(state.across)}`),
       value: number, empty: "Nothing to draw on these axes.",
     });

@@ -61,6 +61,7 @@ def _problem(comparison: Comparison, index: int) -> dict[str, Any]:
         "name": card.name,
         "title": card.title,
         "floor": rounded(reference.rounding / reference.scale),
+        "feasible": card.always_feasible,
         "reference": rounded(reference.value, 9),
     }
 
@@ -74,7 +75,7 @@ def _curve(comparison: Comparison, record: Record, points: int, shown: set[str])
     rows = len(record.columns["step"])
     keep = np.unique(np.round(np.geomspace(1, rows, min(points, rows))).astype(int)) - 1
     columns = {k: np.asarray(v, float)[keep] for k, v in record.columns.items()}
-    gap = comparison.references[record.spec.problem].gap(columns["objective"])
+    gap = comparison.references[record.spec.problem].gap(columns)
     out: dict[str, Any] = {k: [rounded(v) for v in c] for k, c in columns.items() if k in shown}
     out["objective"] = [rounded(v, 8) for v in columns["objective"]]
     out["gap"] = [rounded(v) for v in gap]
@@ -111,7 +112,7 @@ def end(comparison: Comparison, problem: str, solver: str) -> dict[str, Any] | N
             for s in sorted(set(statuses))
         ),
         "reason": next((r.reason for r in records if r.failed), records[0].reason),
-        "gap": _median([float(reference.gap(np.asarray(r.objective))) for r in alive]),
+        "gap": _median([float(reference.gap(r.columns)[-1]) for r in alive if math.isfinite(r.objective)]),
         "residual": _median([r.residual for r in alive]),
         "objective": _median([r.objective for r in alive], 8),
         "steps": _median([float(r.steps) for r in alive]),
@@ -152,8 +153,22 @@ def conditions(comparison: Comparison) -> list[tuple[str, str]]:
     ]
 
 
+def gap_with_constraints(comparison: Comparison) -> str:
+    """What a gap means where constraints can be missed; empty where no problem has any."""
+    names = [p.name for p in comparison.plan.problems if not p.always_feasible]
+    if not names:
+        return ""
+    return (
+        f"In {', '.join(names)} points may violate constraints, and a lower objective than the optimum is no "
+        "gain. The gap there is the larger of the objective's distance to the optimum, above or below, and "
+        "the largest violation, as a fraction of the start's; the reference is the point of least residual "
+        "unless the optimum is known."
+    )
+
+
 def fairness(comparison: Comparison) -> list[str]:
     """The rules every run was held to, as sentences."""
+    constrained = gap_with_constraints(comparison)
     return [
         "Every solver starts from the same point, in the same precision, with the same seeds and budget.",
         "Time is run time. Tracing and compiling are shown apart (the slowest over seeds, since later seeds "
@@ -167,4 +182,5 @@ def fairness(comparison: Comparison) -> list[str]:
         f"Runs were spread over {comparison.engine}. They share memory bandwidth and cache; "
         "compare with --workers 1 where that matters.",
         "Solvers run with the settings on their cards; nothing was tuned to a problem.",
+        *([constrained] if constrained else []),
     ]
