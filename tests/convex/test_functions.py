@@ -31,13 +31,14 @@ class Case:
 
 
 def discovered() -> dict[str, type]:
-    """Every public concrete subclass of Function in the package."""
+    """Every public concrete convex subclass of Function in the package."""
     found = {}
     for module in pkgutil.iter_modules(convex.__path__, "frechet.convex."):
         for name, value in vars(importlib.import_module(module.name)).items():
             if not inspect.isclass(value) or not issubclass(value, convex.Function):
                 continue
-            if not name.startswith("_") and not inspect.isabstract(value):
+            # Of nonconvex sets other things hold; see test_projections.py.
+            if not name.startswith("_") and not inspect.isabstract(value) and value.convex:
                 found[name] = value
     return found
 
@@ -45,6 +46,11 @@ def discovered() -> dict[str, type]:
 W = np.array([0.5, 0.0, 2.0, 1.0, 0.7, 0.3])
 A = np.array([[1.0, 2.0, 0.0, -1.0, 0.5, 0.0], [0.0, 1.0, 1.0, 0.0, -2.0, 0.3]])
 B = np.array([1.0, -0.5])
+HALVES = np.array(
+    [[1.0, 1.0, 0.5, 0.0, 0.0, -1.0], [-1.0, 0.0, 1.0, 2.0, 0.0, 0.0], [0.0, -2.0, 0.0, 1.0, 1.0, 0.3]]
+)
+SIDES = np.array([0.4, 1.0, -0.5])
+ROWS, COLUMNS = np.array([0.5, 1.0, 2.0]), np.array([0.25, 1.25, 1.5, 0.5])
 GROUPS = np.array([0, 0, 1, 2, 2, 2])
 
 
@@ -117,6 +123,43 @@ CASES: dict[str, list[Case]] = {
     "Hyperplane": [Case(lambda: convex.Hyperplane(A[0], 1.0), (6,), lambda u: (0, [A[0] @ u == 1.0]))],
     "AffineSet": [
         Case(lambda: convex.AffineSet(A, B), (6,), lambda u: (0, [A @ u == B])),
+    ],
+    "Polyhedron": [
+        Case(
+            lambda: convex.Polyhedron(A=A[:1], b=B[:1], G=HALVES, h=SIDES),
+            (6,),
+            lambda u: (0, [A[0] @ u == B[0], HALVES @ u <= SIDES]),
+        ),
+    ],
+    "BoxSection": [
+        Case(
+            lambda: convex.BoxSection(-0.5, W, w=A[0], c=0.3),
+            (6,),
+            lambda u: (0, [u >= -0.5, u <= W, A[0] @ u == 0.3]),
+        ),
+        Case(lambda: convex.BoxSection(0.0, np.inf, c=1.5), (6,), lambda u: (0, [u >= 0, cp.sum(u) == 1.5])),
+    ],
+    "TransportPolytope": [
+        Case(
+            lambda: convex.TransportPolytope(ROWS, COLUMNS),
+            (3, 4),
+            lambda u: (0, [u >= 0, cp.sum(u, 1) == ROWS, cp.sum(u, 0) == COLUMNS]),
+        )
+    ],
+    "BirkhoffPolytope": [
+        Case(
+            convex.BirkhoffPolytope,
+            (3, 3),
+            lambda u: (0, [u >= 0, cp.sum(u, 1) == 1, cp.sum(u, 0) == 1]),
+        )
+    ],
+    "Monotone": [
+        Case(convex.Monotone, (8,), lambda u: (0, [cp.diff(u) >= 0])),
+        Case(
+            lambda: convex.Monotone(increasing=False),
+            (2, 5),
+            lambda u: (0, [cp.diff(u[0]) <= 0, cp.diff(u[1]) <= 0]),
+        ),
     ],
     "SecondOrderCone": [Case(convex.SecondOrderCone, (4,), lambda u: (0, [cp.norm(u[1:]) <= u[0]]))],
     "PSDCone": [Case(convex.PSDCone, (3, 3), _psd)],

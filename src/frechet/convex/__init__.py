@@ -1,16 +1,25 @@
 """Convex functions with a known proximal map; a set is its indicator."""
 
 from frechet.convex.affine_set import AffineSet as AffineSet
+from frechet.convex.birkhoff_polytope import BirkhoffPolytope as BirkhoffPolytope
 from frechet.convex.box import Box as Box
+from frechet.convex.box_section import BoxSection as BoxSection
 from frechet.convex.elastic_net import ElasticNet as ElasticNet
 from frechet.convex.function import Function as Function
-from frechet.convex.geometry import Euclidean as Euclidean
 from frechet.convex.geometry import Entropy as Entropy
+from frechet.convex.geometry import Euclidean as Euclidean
 from frechet.convex.geometry import Geometry as Geometry
 from frechet.convex.group_lasso import GroupLasso as GroupLasso
 from frechet.convex.halfspace import Halfspace as Halfspace
 from frechet.convex.huber import Huber as Huber
 from frechet.convex.hyperplane import Hyperplane as Hyperplane
+from frechet.convex.isotonic import Monotone as Monotone
+from frechet.convex.isotonic import isotonic_kl as isotonic_kl
+from frechet.convex.isotonic import isotonic_l2 as isotonic_l2
+from frechet.convex.kl_projection import kl_project_birkhoff as kl_project_birkhoff
+from frechet.convex.kl_projection import kl_project_box_section as kl_project_box_section
+from frechet.convex.kl_projection import kl_project_simplex as kl_project_simplex
+from frechet.convex.kl_projection import kl_project_transport as kl_project_transport
 from frechet.convex.l1 import L1 as L1
 from frechet.convex.l1_ball import L1Ball as L1Ball
 from frechet.convex.l2 import L2 as L2
@@ -21,6 +30,7 @@ from frechet.convex.nonnegative import NonNegative as NonNegative
 from frechet.convex.nuclear import Nuclear as Nuclear
 from frechet.convex.per_leaf import PerLeaf as PerLeaf
 from frechet.convex.plus_quadratic import PlusQuadratic as PlusQuadratic
+from frechet.convex.polyhedron import Polyhedron as Polyhedron
 from frechet.convex.polytope import Polytope as Polytope
 from frechet.convex.psd_cone import PSDCone as PSDCone
 from frechet.convex.rows import Rows as Rows
@@ -28,8 +38,10 @@ from frechet.convex.scaled import Scaled as Scaled
 from frechet.convex.second_order_cone import SecondOrderCone as SecondOrderCone
 from frechet.convex.separable import Separable as Separable
 from frechet.convex.simplex import Simplex as Simplex
+from frechet.convex.sparse_simplex import SparseSimplex as SparseSimplex
 from frechet.convex.squared_l2 import SquaredL2 as SquaredL2
 from frechet.convex.total_variation import TotalVariation1D as TotalVariation1D
 from frechet.convex.translated import Translated as Translated
+from frechet.convex.transport_polytope import TransportPolytope as TransportPolytope
 from frechet.convex.vector import Vector as Vector
 from frechet.convex.zero import Zero as Zero

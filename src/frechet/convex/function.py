@@ -31,6 +31,7 @@ class Function(eqx.Module):
         smooth: whether it is identically zero, so that a solver for smooth problems may leave it out.
         separable: whether it is a sum over coordinates, so that `prox_coordinate` is available.
         box: whether it is the indicator of a box (all of space is one), so that `bounds` is available.
+        convex: false of the few nonconvex sets, whose projection is some nearest point.
         compact: whether it is the indicator of a bounded set that has `linear_min`.
         polytope: whether that set is a `frechet.convex.polytope.Polytope`, of few vertices.
         entropic: whether `entropy_prox` is available.
@@ -58,6 +59,7 @@ class Function(eqx.Module):
     polytope: ClassVar[bool] = False
     entropic: ClassVar[bool] = False
     rowwise: ClassVar[bool] = False
+    convex: ClassVar[bool] = True
 
     @abc.abstractmethod
     def __call__(self, x: PyTree[Array]) -> Scalar:

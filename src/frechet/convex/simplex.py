@@ -21,8 +21,8 @@ def project_simplex(x: Float[Array, " n"], scale: Array) -> Float[Array, " n"]:
     ordered = jnp.sort(lax.stop_gradient(shifted), descending=True)
     below = jnp.cumsum(ordered) - lax.stop_gradient(scale)
     kept = jnp.sum(jnp.arange(1, x.size + 1) * ordered > below)
-    # Given which entries stay positive, a formula, which JAX differentiates by itself. They are compared with the
-    # threshold, not with the least of them: XLA may round the two computations of that one differently.
+    # Given which entries stay positive, a formula, which JAX differentiates by itself. They are compared with
+    # the threshold, not with the least of them: XLA may round the two computations of that one differently.
     dropped = shifted <= below[kept - 1] / kept
     threshold = (jnp.sum(jnp.where(dropped, 0, shifted)) - scale) / jnp.sum(~dropped)
     return jnp.where(dropped | (shifted < threshold), 0, shifted - threshold)
