@@ -10,6 +10,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, PyTree
 
 from frechet.compat.jaxopt.tree_util import tree_add_scalar_mul
+from frechet.convex.parameters import known
 
 Matvec = Callable[[Any], Any]
 
@@ -23,7 +24,7 @@ def _dense(matvec: Matvec, b: Array, ridge: Any, solve: Callable[[Array, Array],
     flat, unravel = ravel_pytree(b)
     product = _regularised(matvec, ridge)
     A = jax.jacfwd(lambda v: ravel_pytree(product(unravel(v)))[0])(jnp.zeros_like(flat))
-    if jnp.ndim(b) == 0 and not isinstance(A, jax.core.Tracer) and A[0, 0] == 0:
+    if jnp.ndim(b) == 0 and known(A) and A[0, 0] == 0:
         raise ValueError("A should be non-zero for scalar b.")
     return unravel(solve(A, flat))
 
@@ -96,3 +97,21 @@ def solve_bicgstab(
 ) -> PyTree:
     """By BiCGStab; keywords go to JAX's ``bicgstab``."""
     return jsp.sparse.linalg.bicgstab(_regularised(matvec, ridge), b, x0=init, **kwargs)[0]
+
+
+def solve_iterative_refinement(
+    matvec: Matvec,
+    b: PyTree,
+    init: PyTree | None = None,
+    maxiter: int = 10,
+    tol: float = 1e-7,
+    solve: Callable[..., PyTree] = solve_gmres,
+    **kwargs: Any,
+) -> PyTree:
+    """By ``solve`` for the residual, again and again; keywords go to `IterativeRefinement`."""
+    from frechet.compat import jaxopt
+
+    refinement = jaxopt.IterativeRefinement(
+        matvec_A=lambda _, x: matvec(x), solve=solve, maxiter=maxiter, tol=tol, **kwargs
+    )
+    return refinement.run(init, A=None, b=b)[0]
