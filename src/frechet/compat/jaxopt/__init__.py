@@ -1,8 +1,8 @@
 """JAXopt 0.8.5's public names over this library; see the migration page of the documentation.
 
 ``from frechet.compat import jaxopt`` takes the place of ``import jaxopt``. Signatures, defaults, state fields
-and the meaning of ``tol`` are those of JAXopt; the work is done by the solvers of this library, which new code
-calls through `frechet.solve`.
+and the meaning of ``tol`` are those of JAXopt. The work is done by the solvers of this library, which new
+code calls through `frechet.solve`.
 """
 
 import importlib

@@ -278,6 +278,8 @@ def _run(settings: Settings, init_params: Any, args: tuple, kwargs: dict) -> Opt
         return settings.solver().optimality_fun(params, *args, **kwargs)
 
     solve = getattr(settings.solver(), "implicit_diff_solve", None)
+    # A solution does not depend on where the search for it began.
+    init_params = jax.tree.map(jax.lax.stop_gradient, init_params)
 
     @custom_root(optimality, has_aux=True, solve=solve)
     def run(init_params: Any, settings: Settings, args: tuple, kwargs: dict) -> tuple:

@@ -63,7 +63,8 @@ class Descent(Adapter):
         solver: Any = self
         stepsize: Any = getattr(solver, "stepsize", 0.0)
         if callable(stepsize):
-            return Constant(stepsize(iter_num))
+            size: Any = stepsize(iter_num)
+            return Constant(size)
         if stepsize > 0:
             return Constant(stepsize)
         verbose = max(int(solver.verbose) - 1, 0)

@@ -23,6 +23,8 @@ class LineSearchState(NamedTuple):
         params: the point at the end of the step.
         value: of the function there.
         grad: its gradient there.
+        value_init: the value at the start of the step.
+        grad_init: the gradient there.
         error: how far the conditions are violated.
         done: whether they hold.
         failed: whether the search ended without.
@@ -35,6 +37,8 @@ class LineSearchState(NamedTuple):
     params: Any
     value: Any
     grad: Any
+    value_init: Any
+    grad_init: Any
     error: Any
     done: Any
     failed: Any
@@ -76,9 +80,9 @@ class IterativeLineSearch(base.IterativeSolver):
                 value, grad = problem.value_and_gradient(params)
             count, no = jnp.asarray(int(evaluated)), jnp.asarray(False)
             error = jnp.full((), jnp.inf, jnp.result_type(value))
-            grad = jax.tree.map(jnp.asarray, grad)
+            value, grad = jnp.asarray(value), jax.tree.map(jnp.asarray, grad)
             return LineSearchState(
-                jnp.asarray(0), params, jnp.asarray(value), grad, error, no, no, None, count, count
+                jnp.asarray(0), params, value, grad, value, grad, error, no, no, None, count, count
             )
 
     def update(
@@ -94,8 +98,6 @@ class IterativeLineSearch(base.IterativeSolver):
     ) -> LineSearchStep:
         """The search from ``params``, which tries ``stepsize`` first."""
         fun_args, fun_kwargs = tuple(fun_args), dict(fun_kwargs or {})
-        if value is None or grad is None:
-            value, grad = state.value, state.grad
         if getattr(self, "jit", True):
             settings = Settings.of(self, self.example_calls(params, *fun_args, **fun_kwargs))
             return compiled(
@@ -148,7 +150,8 @@ class IterativeLineSearch(base.IterativeSolver):
         """What ``update`` compiles."""
         with self._mode():
             params = jax.tree.map(jnp.asarray, params)
-            value, grad = (state.value, state.grad) if value is None or grad is None else (value, grad)
+            if value is None or grad is None:
+                value, grad = state.value_init, state.grad_init
             grad = jax.tree.map(jnp.asarray, grad)
             direction = steepest(grad) if direction is None else jax.tree.map(jnp.asarray, direction)
             fun = objective(self, args, kwargs)
@@ -162,6 +165,8 @@ class IterativeLineSearch(base.IterativeSolver):
                     params=found.x,
                     value=found.value,
                     grad=found.gradient,
+                    value_init=jnp.asarray(value),
+                    grad_init=grad,
                     error=found.error.astype(state.error.dtype),
                     done=~found.failed,
                     failed=found.failed,

@@ -70,7 +70,7 @@ class Zoom(LineSearch):
                 direction,
                 begun._replace(learning_rate=first),
                 x,
-                value=value,
+                value=value.astype(first.dtype),
                 # Optax takes its inner product with the direction, which for complex unknowns asks for this.
                 grad=jax.tree.map(jnp.conj, gradient),
                 value_fn=lambda y: handed.value(problem, y),

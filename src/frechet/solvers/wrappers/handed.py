@@ -22,16 +22,22 @@ from frechet.solvers.wrappers.counted import oracle, problems_own
 
 @eqx.filter_custom_jvp
 def value(problem: Composite, y: PyTree[Array]) -> Scalar:
-    """The smooth part at ``y``: a value, and with a derivative also a gradient."""
-    return oracle(problem.value, value=1)(y)
+    """The smooth part at ``y``, in the precision of ``y``: a value, and with a derivative also a gradient."""
+    return _narrowed(oracle(problem.value, value=1)(y), y)
 
 
 @value.def_jvp
 def _value_rule(primals: tuple, tangents: tuple) -> tuple:
     problem, y = primals
     out, gradient = oracle(problem.value_and_gradient, value=1, gradient=1)(y)
+    out = _narrowed(out, y)
     along = _along(gradient, tangents[1]).astype(out.dtype)
-    return out, _with_problem(lambda p: p.value(y), problem, tangents[0], along)
+    return out, _with_problem(lambda p: _narrowed(p.value(y), y), problem, tangents[0], along)
+
+
+def _narrowed(value: Scalar, y: PyTree[Array]) -> Scalar:
+    real = jnp.zeros((), jnp.result_type(*jax.tree.leaves(y))).real.dtype
+    return value.astype(real) if jnp.issubdtype(value.dtype, jnp.floating) else value
 
 
 @eqx.filter_custom_jvp
