@@ -1,5 +1,7 @@
 """Losses of linear models: data in, a differentiable mean loss of the weights out."""
 
+from frechet.losses.fenchel_young import Sparsemax as Sparsemax
+from frechet.losses.fenchel_young import fenchel_young_loss as fenchel_young_loss
 from frechet.losses.hinge import Hinge as Hinge
 from frechet.losses.hinge import SmoothedHinge as SmoothedHinge
 from frechet.losses.hinge import SquaredHinge as SquaredHinge
