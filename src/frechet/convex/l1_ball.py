@@ -59,4 +59,4 @@ class L1Ball(Polytope):
         scaled = x / scalar("radius", self.radius, x)
         both = jnp.stack([jnp.maximum(scaled, 0), jnp.maximum(-scaled, 0)])
         # What is left of the total goes to opposite vertices alike.
-        return jnp.ravel(both.at[:, 0].add((1 - jnp.sum(both)) / 2))
+        return jnp.ravel(both.at[:, 0].add(jnp.maximum(1 - jnp.sum(both), 0) / 2))

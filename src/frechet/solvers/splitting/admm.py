@@ -16,7 +16,7 @@ from frechet.solvers.rounding import rounding
 from frechet.solvers.second_order.hessian import hessian
 from frechet.solvers.second_order.truncated_cg import truncated_cg
 from frechet.solvers.splitting import smooth_part
-from frechet.solvers.splitting.balancing import Balance
+from frechet.solvers.splitting.balancing import Balance, relative
 from frechet.solvers.trial_loop import trial_loop
 
 # The inner problem is solved to this fraction of the slope it starts with, in so many Newton steps at most.
@@ -27,7 +27,7 @@ class ADMMState(State):
     r"""``point`` is the inner problem's solution, ``image`` is $K$ of it, ``value`` is $f$ there.
 
     ``copy`` is $w$ and ``multiplier`` is $v$, the dual of $x = w$ (zero where $g = 0$, as $w = x$); ``outer``
-    is $z$; ``balance`` holds the penalty $\rho$.
+    is $z$; ``balance`` holds $\rho$.
     """
 
     point: PyTree[Array]
@@ -98,12 +98,10 @@ class ADMM(Solver):
             return new, tree.axpy(rho, tree.subtract(relaxed, new), multiplier)
 
         z, u = alternate(problem.outer_prox, image, state.outer, state.x.dual)
-        apart, moved = [tree.subtract(image, z)], [tree.subtract(z, state.outer)]
-        w, v = x, state.multiplier
-        if split:
-            w, v = alternate(problem.prox, x, state.copy, v)
-            apart, moved = [*apart, tree.subtract(x, w)], [*moved, tree.subtract(w, state.copy)]
-        balance = state.balance.after(tree.norm(apart), tree.norm(moved))
+        w, v = alternate(problem.prox, x, state.copy, state.multiplier) if split else (x, state.multiplier)
+        primal, copies, earlier = ((x, image), (w, z), (state.copy, state.outer))
+        apart = relative(tree.subtract(primal, copies), primal, copies)
+        balance = state.balance.after(apart, rho * relative(tree.subtract(copies, earlier), (v, u)))
         calls = calls.add(prox=1 + split)
         return ADMMState(PrimalDual(w, u), calls, x, image, value, w, v, z, balance)
 

@@ -6,12 +6,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, PRNGKeyArray, PyTree, Scalar
 
-from frechet.core import tree
+from frechet.core import lift, tree
 from frechet.core.calls import Calls
 from frechet.core.solver import Solver, State
 from frechet.problems.linear_composite import LinearComposite, PrimalDual
 from frechet.solvers.proximal.step_size import Decrease
-from frechet.solvers.splitting.balancing import Balance
+from frechet.solvers.splitting.balancing import Balance, relative
 from frechet.solvers.trial_loop import trial_loop
 
 
@@ -30,8 +30,8 @@ class DouglasRachford(Solver):
       z_{k+1} = \mathrm{prox}_{s h}(x_{k+1} + s u_k), \qquad
       u_{k+1} = u_k + \tfrac1s(x_{k+1} - z_{k+1})$$
 
-    Without $f$ any step size $s$ converges; it is moved until primal and dual residuals fall alike. With $f$
-    it has to satisfy $f(x_{k+1}) \le f(z_k) + \langle\nabla f(z_k), d\rangle + \|d\|^2/(2s)$,
+    Without $f$ any step size $s$ converges; it is moved until $\|x - z\|$ and $\|\Delta z\|/s$ fall alike.
+    With $f$ it has to satisfy $f(x_{k+1}) \le f(z_k) + \langle\nabla f(z_k), d\rangle + \|d\|^2/(2s)$,
     $d = x_{k+1} - z_k$, and is halved until it does. The objective's gap at averages is $O(1/k)$; the
     iterates converge linearly in the end where the functions are piecewise linear or quadratic. A step costs
     the proximal map of $h$ and, for every step size tried, that of $g$; with $f$ also a gradient and a value,
@@ -76,12 +76,11 @@ class DouglasRachford(Solver):
             calls = state.calls.add(value=1 + n, gradient=1, prox=1 + n)
             longest = jnp.where(n > 1, size, longest)
         ahead = problem.outer_prox(tree.axpy(size, u, x), size)
-        apart = tree.subtract(x, ahead)
-        dual = tree.norm(tree.subtract(ahead, z)) / size
-        balance = Balance(size, state.balance.eagerness).after(dual, tree.norm(apart))
-        balance = Balance(jnp.minimum(balance.ratio, longest), balance.eagerness)
-        point = PrimalDual(x, tree.axpy(1 / size, apart, u))
-        return DouglasRachfordState(point, calls, ahead, balance, longest)
+        apart, u = tree.subtract(x, ahead), tree.axpy(1 / size, tree.subtract(x, ahead), u)
+        dual = relative(tree.subtract(ahead, z), u) / size
+        balance = lift.replaced(state.balance, ratio=size).after(dual, relative(apart, x, ahead))
+        balance = lift.replaced(balance, ratio=jnp.minimum(balance.ratio, longest))
+        return DouglasRachfordState(PrimalDual(x, u), calls, ahead, balance, longest)
 
 
 def _trial(
