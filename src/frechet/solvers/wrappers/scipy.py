@@ -11,8 +11,6 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Int, PRNGKeyArray, PyTree
 
-from frechet.convex.box import Box
-from frechet.convex.nonnegative import NonNegative
 from frechet.core.calls import Calls
 from frechet.core.problem import Problem
 from frechet.core.solver import Solver, State
@@ -33,20 +31,23 @@ class ScipyState(State):
 
 # ------------------------------------------------------------------ SciPy's side, in a thread of its own
 #
-# Query 0 is the value and gradient, or the residual; query 1 a Hessian-vector product, or the Jacobian.
-# SciPy's own tolerances are switched off as far as it lets them be.
+# Query 0 is the value (with the gradient where the method uses it), or the residual; query 1 a
+# Hessian-vector product, or the Jacobian. SciPy's own tolerances are switched off as far as it lets them be.
 
 
 def _minimise(start, lower, upper, ask, report, *, method: str, options: tuple, hessp: bool, rows: int):
     from scipy.optimize import Bounds, minimize
 
+    # Whatever a method tries, nothing is evaluated beyond the bounds.
+    inside = lambda x: np.clip(x, lower, upper)  # noqa: E731
+
     def value_and_gradient(x):
-        answer = ask(0, x)
+        answer = ask(0, inside(x))
         return answer[0], answer[1:]
 
-    extra: dict[str, Any] = {"hessp": lambda x, p: ask(1, x, p)[1:]} if hessp else {}
+    extra: dict[str, Any] = {"hessp": lambda x, p: ask(1, inside(x), p)[1:]} if hessp else {}
     if np.any(np.isfinite([lower, upper])):
-        extra["bounds"] = Bounds(lower, upper)
+        extra["bounds"] = Bounds(lower, upper, keep_feasible=True)
     result = minimize(
         value_and_gradient,
         start,
@@ -54,10 +55,29 @@ def _minimise(start, lower, upper, ask, report, *, method: str, options: tuple, 
         method=method,
         tol=0.0,
         options=dict(options),
-        callback=lambda x, *_: report(x),
+        callback=lambda x, *_: report(inside(x)),
         **extra,
     )
-    return result.x
+    return inside(result.x)
+
+
+def _by_values(start, lower, upper, ask, report, *, method: str, options: tuple, hessp: bool, rows: int):
+    from scipy.optimize import Bounds, minimize
+
+    least = np.inf
+
+    def value(x):
+        nonlocal least
+        x = np.clip(x, lower, upper)
+        out = float(ask(0, x)[0])
+        if out < least:
+            least = out
+            report(x)
+        return out
+
+    bounds = Bounds(lower, upper) if np.any(np.isfinite([lower, upper])) else None
+    result = minimize(value, start, method=method, bounds=bounds, tol=0.0, options=dict(options))
+    return np.clip(result.x, lower, upper)
 
 
 def _residual(ask: Callable, report: Callable, rows: int) -> tuple[Callable, Callable]:
@@ -116,6 +136,10 @@ def _value_and_gradient(problem: Composite, unravel: Callable, point: Array, vec
     return jnp.concatenate([value.reshape(1).astype(point.dtype), ravel_pytree(gradient)[0]])
 
 
+def _value(problem: Composite, unravel: Callable, point: Array, vector: Array) -> Array:
+    return problem.value(unravel(point)).reshape(1).astype(point.dtype)
+
+
 def _hvp(problem: Composite, unravel: Callable, point: Array, vector: Array) -> Array:
     product = ravel_pytree(problem.hvp(unravel(point), unravel(vector)))[0]
     return jnp.concatenate([jnp.zeros_like(product[:1]), product])
@@ -133,6 +157,7 @@ _OF_SCALAR = (
     _Query(_value_and_gradient, lambda n: {"value": 1, "gradient": 1}),
     _Query(_hvp, lambda n: {"hvp": 1}),
 )
+_OF_VALUES = (_Query(_value, lambda n: {"value": 1}),)
 _OF_RESIDUAL = (
     _Query(_residual_alone, lambda n: {"value": 1}),
     _Query(_jacobian, lambda n: {"value": 1, "hvp": n}),
@@ -142,18 +167,21 @@ _OF_RESIDUAL = (
 class _Method(NamedTuple):
     """What SciPy documents of a method: whether it takes bounds and Hessian-vector products.
 
-    ``differences`` is the option for the relative size of the differences of gradients it takes itself,
-    for which SciPy assumes float64.
+    ``resolution`` is an option to which the square root of the dtype's epsilon belongs: how large the
+    differences of gradients are that the method takes itself, for which SciPy assumes float64, or how close
+    its line searches get, which would otherwise go on without improvement.
     """
 
     drive: Callable
     accepts: type[Problem]
     bounds: bool = False
     hessp: bool = False
-    differences: str | None = None
+    resolution: str | None = None
 
     @property
     def queries(self) -> tuple[_Query, ...]:
+        if self.drive is _by_values:
+            return _OF_VALUES
         return _OF_SCALAR if self.accepts is Composite else _OF_RESIDUAL
 
 
@@ -164,9 +192,11 @@ _METHODS = {
     "Newton-CG": _Method(_minimise, Composite, hessp=True),
     "trust-ncg": _Method(_minimise, Composite, hessp=True),
     "trust-krylov": _Method(_minimise, Composite, hessp=True),
-    "trust-constr": _Method(_minimise, Composite, hessp=True),  # its barrier stops short of the bounds
-    "TNC": _Method(_minimise, Composite, bounds=True, differences="accuracy"),
+    "trust-constr": _Method(_minimise, Composite, bounds=True, hessp=True),
+    "TNC": _Method(_minimise, Composite, bounds=True, resolution="accuracy"),
     "SLSQP": _Method(_minimise, Composite, bounds=True),
+    "Nelder-Mead": _Method(_by_values, Composite, bounds=True),
+    "Powell": _Method(_by_values, Composite, bounds=True, resolution="xtol"),
     "least_squares:trf": _Method(_least_squares, LeastSquares, bounds=True),
     "least_squares:dogbox": _Method(_least_squares, LeastSquares, bounds=True),
     "least_squares:lm": _Method(_least_squares, LeastSquares),
@@ -180,12 +210,13 @@ _TAPE = 2**22  # numbers on the tape at most, unless `memory` says otherwise
 class Scipy(Solver):
     r"""A method of `scipy.optimize`, an evaluation a step.
 
-    Takes what SciPy's ``minimize`` takes as a `Composite` (smooth, or with a `frechet.convex.Box` or
-    `NonNegative` where the method takes bounds), ``least_squares`` as a `LeastSquares` and ``root`` as a
-    `Root`. SciPy works in float64, the problem is evaluated in its own precision. A step answers one request
-    of SciPy's: a value and gradient, a Hessian-vector product, a residual or a Jacobian. So calls are exact,
-    no evaluation leaves the compiled program, and it works under ``jit`` and ``vmap`` (slowly beyond 256
-    members) and resumes exactly; ``x`` is the last iterate SciPy accepted, or for residuals the best.
+    Takes what SciPy's ``minimize`` takes as a `Composite` (smooth, or with bounds where the method takes
+    them), ``least_squares`` as a `LeastSquares` and ``root`` as a `Root`. Nothing is evaluated out of bounds.
+    SciPy works in float64, the problem is evaluated in its own precision. A step answers one request of
+    SciPy's: a value with its gradient (alone for methods without gradients), a Hessian-vector product, a
+    residual or a Jacobian. So calls are exact, no evaluation leaves the compiled program, and it works under
+    ``jit`` and ``vmap`` (slowly beyond 256 members) and resumes exactly; ``x`` is the last iterate SciPy
+    accepted, or, for residuals and without gradients, the best.
 
     SciPy's own stopping is switched off as far as it can be. A run that ends by itself, or outgrows
     its memory, is followed by another from where it ended; if that one gets nowhere either, ``x`` stays and
@@ -193,7 +224,8 @@ class Scipy(Solver):
 
     Args:
         method: one of ``minimize``'s by its name (L-BFGS-B, BFGS, CG, Newton-CG, trust-ncg, trust-krylov,
-            trust-constr, TNC, SLSQP), or ``least_squares:`` trf, dogbox or lm, or ``root:`` hybr or lm.
+            trust-constr, TNC, SLSQP, and without gradients Nelder-Mead and Powell), or ``least_squares:``
+            trf, dogbox or lm, or ``root:`` hybr or lm.
         options: SciPy's options for the method, a dictionary.
         memory: evaluations in a run. All are recorded, so that a run can be made again; by default 1,000,
             fewer (but at least 20) beyond 4,000 unknowns.
@@ -232,11 +264,21 @@ class Scipy(Solver):
         """The kind of problem the method is for."""
         return self._method.accepts
 
+    @property
+    def converges(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Whether the method sees gradients; without, it gets no closer than values can tell apart."""
+        return self._method.drive is not _by_values
+
+    @property
+    def check_every(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Evaluations between residual checks: many where a whole line search may find nothing better."""
+        return 50 if self._method.drive is _by_values else 10
+
     def fits(self, problem: Problem) -> str | None:
         reason = super().fits(problem)
         if reason or not isinstance(problem, Composite) or problem.g.smooth:
             return reason
-        if not isinstance(problem.g, Box | NonNegative):
+        if not problem.g.box:
             return "takes a smooth problem, with bounds at most (g = Box or NonNegative)"
         return None if self._method.bounds else "takes no bounds; use L-BFGS-B or another method that does"
 
@@ -247,14 +289,10 @@ class Scipy(Solver):
         lower = upper = jnp.full_like(start, jnp.inf)
         lower = -lower
         if isinstance(problem, Composite) and not problem.g.smooth:
-            # Projecting from infinitely far gives the bounds, in the shapes of x.
-            lower, upper = (
-                ravel_pytree(problem.prox(jax.tree.map(lambda v, b=b: jnp.full_like(v, b), x), 1.0))[0]
-                for b in (-jnp.inf, jnp.inf)
-            )
+            lower, upper = (ravel_pytree(b)[0] for b in problem.g.bounds(x))
         options = self.options
-        if self._method.differences:
-            options = ((self._method.differences, float(jnp.finfo(start.dtype).eps) ** 0.5), *options)
+        if self._method.resolution:
+            options = ((self._method.resolution, float(jnp.finfo(start.dtype).eps) ** 0.5), *options)
         settings = {
             "method": self.method.rpartition(":")[2],
             "options": options,
