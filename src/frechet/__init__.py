@@ -9,7 +9,12 @@ if TYPE_CHECKING:
     from frechet import problems as problems
     from frechet import solvers as solvers
     from frechet.core.calls import Calls as Calls
+    from frechet.core.custom import custom_fixed_point as custom_fixed_point
+    from frechet.core.custom import custom_root as custom_root
+    from frechet.core.history import History as History
     from frechet.core.implicit import DerivativeWarning as DerivativeWarning
+    from frechet.core.multistart import Multistart as Multistart
+    from frechet.core.multistart import multistart as multistart
     from frechet.core.problem import Problem as Problem
     from frechet.core.run import Budget as Budget
     from frechet.core.run import RunResult as RunResult
@@ -53,7 +58,10 @@ _KINDS = (
 )
 _NAMES = {
     "Calls": "frechet.core.calls",
+    **dict.fromkeys(("custom_fixed_point", "custom_root"), "frechet.core.custom"),
     "DerivativeWarning": "frechet.core.implicit",
+    "History": "frechet.core.history",
+    **dict.fromkeys(("Multistart", "multistart"), "frechet.core.multistart"),
     "Problem": "frechet.core.problem",
     **dict.fromkeys(("Solution", "solve"), "frechet.core.solve"),
     **dict.fromkeys(("Solver", "State"), "frechet.core.solver"),

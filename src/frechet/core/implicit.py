@@ -63,18 +63,20 @@ def tangent(
 
     problem = problem_of(theta)
     rhs = -jax.jvp(lambda leaves: F(leaves, flat), (theta,), (theta_dot,))[1]
+    # Under vmap it is batched wherever the Jacobian is: Equinox cannot transpose a solve where it is not.
+    rhs = jnp.where(jnp.isnan(flat), jnp.nan, rhs)
     at_solution = lambda z: F(theta, z)  # noqa: E731
     if solver is None and not problem.isolated:
         solver = lx.SVD()
     if flat.size <= DENSE_UP_TO and not isinstance(solver, _MATRIX_FREE):
         operator = lx.MatrixLinearOperator(jax.jacfwd(at_solution)(flat))
         if solver is not None:
-            _warn_unless(converged, jnp.asarray(True))
+            warn_unless(converged, jnp.asarray(True))
             return unravel(_solve(operator, rhs, solver))
-        _warn_unless(converged, _regular(operator.matrix))
+        warn_unless(converged, _regular(operator.matrix))
         return unravel(_solve(operator, rhs, lx.LU(), state=lx.LU().init(operator, {})))
 
-    _warn_unless(converged, jnp.asarray(True))
+    warn_unless(converged, jnp.asarray(True))
     tol = float(jnp.finfo(flat.dtype).eps) ** 0.75
     parts = problem.symmetric_parts(x) if solver is None else None
     if parts is not None:
@@ -120,7 +122,9 @@ def _regular(matrix: Array) -> Bool[Array, ""]:
     return jnp.min(pivots) > matrix.shape[0] * eps * jnp.max(pivots)
 
 
-def _warn_unless(converged: Bool[Array, ""], regular: Bool[Array, ""]) -> None:
+def warn_unless(converged: Bool[Array, ""], regular: Bool[Array, ""]) -> None:
+    """Issues a `DerivativeWarning` at run time where either does not hold."""
+
     def warn(converged: Any, regular: Any) -> None:
         if not np.all(converged):
             warnings.warn(

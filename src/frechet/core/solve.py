@@ -2,6 +2,7 @@
 
 import importlib
 import threading
+from collections.abc import Callable
 from typing import Any, Literal
 
 import equinox as eqx
@@ -12,7 +13,8 @@ import numpy as np
 from jax.custom_derivatives import SymbolicZero, zero_from_primal
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree, Scalar
 
-from frechet.core import implicit, lift, loop
+from frechet.core import batches, implicit, lift, loop
+from frechet.core import history as trace
 from frechet.core.calls import Calls
 from frechet.core.problem import Problem
 from frechet.core.solver import Solver, State
@@ -45,6 +47,7 @@ class Solution(eqx.Module):
         calls: oracles used.
         state: the solver's last state.
         stats: compile seconds and trace count of this call.
+        history: objective and residual along the way, where `solve` was asked for it.
     """
 
     x: PyTree[Array]
@@ -54,6 +57,7 @@ class Solution(eqx.Module):
     calls: Calls
     state: State
     stats: Stats
+    history: trace.History | None = None
 
 
 def solve(
@@ -66,6 +70,8 @@ def solve(
     key: PRNGKeyArray | None = None,
     differentiate: Differentiate = "implicit",
     linear_solver: lx.AbstractLinearSolver | None = None,
+    history: int | None = None,
+    compact: bool = False,
 ) -> Solution:
     r"""Solves a problem; pure, and differentiable with respect to every inexact leaf of the problem.
 
@@ -89,6 +95,11 @@ def solve(
         differentiate: the derivative rule.
         linear_solver: a Lineax solver for the implicit derivative; by default a dense factorisation up to
             256 unknowns, then conjugate gradients (composite problems) or GMRES.
+        history: how many rows of objective and residual to keep, in ``solution.history``; None keeps nothing
+            and costs nothing.
+        compact: under ``vmap``, gather the unfinished members of a batch into smaller and smaller batches,
+            so that a few slow ones do not keep all at work. It compiles a program for each size, and where
+            arithmetic depends on a batch's size, the last bits of ``x`` may depend on who else is in it.
 
     Returns:
         A `Solution`.
@@ -119,11 +130,13 @@ def solve(
         if not isinstance(max_steps, int):
             raise TypeError('differentiate="unroll" needs max_steps as a Python int')
         static_steps = max_steps
-    mode = (differentiate, linear_solver, static_steps)
+    if history is not None and (not isinstance(history, int) or history < 2):
+        raise ValueError(f"history is how many rows to keep, an int of at least 2, got {history!r}")
+    mode = (differentiate, linear_solver, static_steps, history, bool(compact))
     dynamic, static = split((problem, x0, solver, tol, np.asarray(max_steps), key))
     _require_fit_once(static, problem, solver)
-    x, status, residual, steps, state = _solve((mode, static), dynamic)
-    return Solution(x, status, residual, steps, state.calls, state, Stats(*clock.since(mark)))
+    x, status, residual, steps, state, rows = _solve((mode, static), dynamic)
+    return Solution(x, status, residual, steps, state.calls, state, Stats(*clock.since(mark)), rows)
 
 
 def prepare(problem: Problem, x0: PyTree[Array], solver: Solver | None) -> tuple[Problem, PyTree, Solver]:
@@ -248,12 +261,12 @@ def default_tol(x: PyTree[Array]) -> float:
 
 
 def _solve_flat(static: tuple, dynamic: list) -> tuple:
-    (differentiate, linear_solver, static_steps), structure = static
+    (differentiate, linear_solver, static_steps, history, compact), structure = static
     problem, x0, solver, tol, max_steps, key = join(structure, dynamic)
     tol = default_tol(x0) if tol is None else tol
     key = jax.random.key(0) if key is None else key
     if differentiate == "unroll":
-        return _unrolled(problem, x0, solver, tol, static_steps, key)
+        return _unrolled(problem, x0, solver, tol, static_steps, key, history)
 
     theta, structure_of_problem = split(problem)
     others, structure_of_others = split((x0, solver, tol, max_steps))
@@ -261,14 +274,20 @@ def _solve_flat(static: tuple, dynamic: list) -> tuple:
     def problem_of(theta: list) -> Problem:
         return join(structure_of_problem, theta)
 
+    def parts(args: tuple) -> tuple:
+        theta, others, key = args
+        return problem_of(theta), *join(structure_of_others, others), key
+
+    repeated = _loop(parts, history)
+
     @jax.custom_jvp
     def solution(theta: list, others: list, key: PRNGKeyArray) -> tuple:
-        x0, solver, tol, max_steps = join(structure_of_others, others)
-        return _looped(problem_of(theta), x0, solver, tol, max_steps, key)
+        args = (theta, others, key)
+        return batches.compacting(repeated, args) if compact else batches.whole(repeated, args)
 
     def rule(primals: tuple, tangents: tuple) -> tuple:
         out = solution(*primals)
-        x, status, _, _, state = out
+        x, status, _, _, state, _ = out
         zeros = jax.tree.map(lambda v: zero_from_primal(v, symbolic_zeros=True), out)
         theta, others, key = primals
         moved = [not isinstance(t, SymbolicZero) for t in tangents[0]]
@@ -296,66 +315,92 @@ def _solve_flat(static: tuple, dynamic: list) -> tuple:
 _solve = jax.jit(_solve_flat, static_argnums=0)
 
 
-def _looped(
-    problem: Problem, x0: PyTree, solver: Solver, tol: Any, max_steps: Any, key: PRNGKeyArray
-) -> tuple:
-    progress = loop.begin(problem, x0, solver, key)
-    dtype = jnp.result_type(*[v.real.dtype for v in jax.tree.leaves(x0)])
+def _loop(parts: Callable[[tuple], tuple], history: int | None) -> batches.Loop:
+    """The loop of a solve, over what ``parts`` makes a problem, start, solver, tolerance, limit and key."""
 
-    def check(progress: loop.Progress, previous: PyTree, verdict: loop.Verdict) -> loop.Verdict:
-        now = loop.residual(problem, progress.x).astype(dtype)
-        return loop.judge(problem, solver, verdict, progress, previous, now, tol, max_steps)
+    def begin(args: tuple) -> tuple:
+        problem, x0, solver, _, _, key = parts(args)
+        dtype = _real_dtype(x0)
+        recorder = None if history is None else trace.blank(history, dtype)
+        return loop.begin(problem, x0, solver, key), x0, loop.unjudged(dtype), recorder
 
-    def body(carry: tuple) -> tuple:
+    def turn(args: tuple, carry: tuple) -> tuple:
         # The check comes first, so that a start which is already a solution takes no step; the map is
         # traced once.
-        progress, previous, verdict = carry
-        verdict = check(progress, previous, verdict)
+        problem, x0, solver, tol, max_steps, key = parts(args)
+        progress, previous, verdict, recorder = carry
+        now = loop.residual(problem, progress.x).astype(_real_dtype(x0))
+        verdict = loop.judge(problem, solver, verdict, progress, previous, now, tol, max_steps)
+        if recorder is not None:
+            recorder = trace.record(recorder, problem, progress, verdict)
         n = jnp.minimum(solver.check_every, max_steps - progress.steps)
         n = jnp.where(verdict.code == Ending.RUNNING, n, 0)
-        return loop.advance(problem, solver, progress, n, key), progress.x, verdict
+        return loop.advance(problem, solver, progress, n, key), progress.x, verdict, recorder
 
-    start = (progress, x0, loop.unjudged(dtype))
-    progress, _, verdict = jax.lax.while_loop(lambda c: c[2].code == Ending.RUNNING, body, start)
+    def end(args: tuple, carry: tuple) -> tuple:
+        problem, x0, *_ = parts(args)
+        progress, _, verdict, recorder = carry
+        return _outcome(problem, x0, progress, verdict, recorder)
+
+    return batches.Loop(begin, turn, lambda carry: carry[2].code == Ending.RUNNING, end)
+
+
+def _real_dtype(x0: PyTree) -> Any:
+    return jnp.result_type(*[v.real.dtype for v in jax.tree.leaves(x0)])
+
+
+def _outcome(
+    problem: Problem,
+    x0: PyTree,
+    progress: loop.Progress,
+    verdict: loop.Verdict,
+    recorder: trace.Recorder | None,
+) -> tuple:
     status = loop.conclude(problem, x0, progress, verdict)
-    return progress.x, status, verdict.residual, progress.steps, progress.state
+    rows = None if recorder is None else trace.close(recorder, problem, progress, verdict)
+    return progress.x, status, verdict.residual, progress.steps, progress.state, rows
 
 
 def _unrolled(
-    problem: Problem, x0: PyTree, solver: Solver, tol: Any, max_steps: int, key: PRNGKeyArray
+    problem: Problem,
+    x0: PyTree,
+    solver: Solver,
+    tol: Any,
+    max_steps: int,
+    key: PRNGKeyArray,
+    history: int | None,
 ) -> tuple:
-    """As `_looped` with bounded loops, which reverse mode can go back through."""
+    """As `_loop` with bounded loops, which reverse mode can go back through."""
     progress = loop.begin(problem, x0, solver, key)
-    dtype = jnp.result_type(*[v.real.dtype for v in jax.tree.leaves(x0)])
+    dtype = _real_dtype(x0)
     every = solver.check_every
 
-    def check(carry: tuple) -> loop.Verdict:
-        progress, previous, verdict = carry
+    def check(carry: tuple) -> tuple:
+        progress, previous, verdict, recorder = carry
         now = jax.lax.stop_gradient(loop.residual(problem, progress.x)).astype(dtype)
-        return loop.judge(problem, solver, verdict, progress, previous, now, tol, max_steps)
+        verdict = loop.judge(problem, solver, verdict, progress, previous, now, tol, max_steps)
+        if recorder is not None:
+            recorder = trace.record(recorder, problem, progress, verdict)
+        return progress, previous, verdict, recorder
 
     @jax.checkpoint
     def steps(carry: tuple) -> tuple:
-        progress, _, verdict = carry
+        progress, _, verdict, recorder = carry
 
         def one(p: loop.Progress, _: None) -> tuple:
             return loop.one_step(problem, solver, p, key, max_steps), None
 
-        return jax.lax.scan(one, progress, None, length=every)[0], progress.x, verdict
+        return jax.lax.scan(one, progress, None, length=every)[0], progress.x, verdict, recorder
 
     def chunk(carry: tuple, _: None) -> tuple:
-        carry = (
-            carry[0],
-            carry[1],
-            jax.lax.cond(carry[2].code == Ending.RUNNING, check, lambda c: c[2], carry),
-        )
+        carry = jax.lax.cond(carry[2].code == Ending.RUNNING, check, lambda c: c, carry)
         return jax.lax.cond(carry[2].code == Ending.RUNNING, steps, lambda c: c, carry), None
 
-    start = (progress, x0, loop.unjudged(dtype))
+    recorder = None if history is None else trace.blank(history, dtype)
+    start = (progress, x0, loop.unjudged(dtype), recorder)
     # One chunk more than steps need, for the check that follows the last of them.
-    (progress, _, verdict), _ = jax.lax.scan(chunk, start, None, length=-(-max_steps // every) + 1)
-    status = loop.conclude(problem, x0, progress, verdict)
-    return progress.x, status, verdict.residual, progress.steps, progress.state
+    (progress, _, verdict, recorder), _ = jax.lax.scan(chunk, start, None, length=-(-max_steps // every) + 1)
+    return _outcome(problem, x0, progress, verdict, recorder)
 
 
 # ------------------------------------------------------------------ what compilation cost
