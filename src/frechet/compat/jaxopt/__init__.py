@@ -16,6 +16,7 @@ _CLASSES = {
     "GradientDescent": "gradient",
     "HagerZhangLineSearch": "hager_zhang_linesearch",
     "LBFGS": "lbfgs",
+    "LBFGSB": "lbfgsb",
     "LevenbergMarquardt": "least_squares",
     "NonlinearCG": "nonlinear_cg",
     "OptStep": "base",

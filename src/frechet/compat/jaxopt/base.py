@@ -445,8 +445,15 @@ class Adapter(CompiledUpdate):
         """The solver whose step an update is."""
 
     @abc.abstractmethod
-    def shown(self, params: Any, inner: Any, problem: Any, iter_num: Scalar) -> dict[str, Any]:
-        """The state's fields besides ``iter_num``, ``aux`` and ``inner`` after a step from ``params``."""
+    def shown(self, params: Any, inner: Any, problem: Any, count: Scalar) -> dict[str, Any]:
+        """The state's fields besides ``iter_num``, ``aux`` and ``inner``.
+
+        Args:
+            params: where the last step came from; where the run begins, before the first.
+            inner: the native state.
+            problem: the problem.
+            count: updates done, also those before a warm start.
+        """
 
     state: ClassVar[type]
 
@@ -484,7 +491,7 @@ class Adapter(CompiledUpdate):
         inner = eqx.tree_at(lambda s: s.x, state.inner, params)
         key = jax.random.fold_in(jax.random.key(0), state.iter_num)
         inner = self.native(state.iter_num).step(problem, inner, key=key)
-        shown = self.shown(params, inner, problem, state.iter_num)
+        shown = self.shown(params, inner, problem, state.iter_num + 1)
         aux = self.auxiliary(inner.x, *args, **kwargs)
         return OptStep(inner.x, self.state(iter_num=state.iter_num + 1, aux=aux, inner=inner, **shown))
 

@@ -93,5 +93,5 @@ class BFGS(Descent):
     def underlying(self) -> bfgs.BFGS:
         return bfgs.BFGS()
 
-    def shown(self, params: Any, inner: DescentState, problem: Any, iter_num: Scalar) -> dict[str, Any]:
-        return super().shown(params, inner, problem, iter_num) | {"H": inner.memory}
+    def shown(self, params: Any, inner: DescentState, problem: Any, count: Scalar) -> dict[str, Any]:
+        return super().shown(params, inner, problem, count) | {"H": inner.memory}

@@ -42,7 +42,10 @@ class Guided(Solver):
 
     def step(self, problem: Composite, state: DescentState, *, key: PRNGKeyArray) -> DescentState:
         first = _init_stepsize(self.strategy, self.longest, self.shortest, self.growth, state.step)
-        return descent.advance(problem, state, self.search, first, self.method.turn)
+        # A search without a bound of its own would else begin with ever longer steps.
+        return descent.advance(
+            problem, state, self.search, jnp.minimum(first, self.longest), self.method.turn
+        )
 
 
 class Descent(Adapter):
@@ -80,8 +83,8 @@ class Descent(Adapter):
             self.underlying(), search, s.linesearch_init, s.max_stepsize, s.min_stepsize, s.increase_factor
         )
 
-    def shown(self, params: Any, inner: DescentState, problem: Any, iter_num: Scalar) -> dict[str, Any]:
-        calls, search = inner.calls, self._search(iter_num)
+    def shown(self, params: Any, inner: DescentState, problem: Any, count: Scalar) -> dict[str, Any]:
+        calls, search = inner.calls, self._search(count)
         # A search that takes gradients does so at every trial, any other only at the end.
         sloped = getattr(search, "condition", "wolfe") in ("wolfe", "strong-wolfe")
         trials = calls.value - (1 if sloped and not isinstance(search, Constant) else calls.gradient)

@@ -82,8 +82,8 @@ class _Family(Adapter):
         accelerated = self.acceleration  # pyright: ignore[reportAttributeAccessIssue]
         return (FISTA if accelerated else Unaccelerated)(step_size=constant)
 
-    def shown(self, params: Any, inner: Any, problem: Any, iter_num: Scalar) -> dict[str, Any]:
-        solver: Any = self.native(iter_num)
+    def shown(self, params: Any, inner: Any, problem: Any, count: Scalar) -> dict[str, Any]:
+        solver: Any = self.native(jnp.maximum(count - 1, 0))
         accelerated = isinstance(solver, FISTA)
         if accelerated:
             step = inner.step

@@ -97,11 +97,11 @@ class LBFGS(Descent):
     def underlying(self) -> lbfgs.LBFGS:
         return lbfgs.LBFGS(self.history_size, scaled=self.use_gamma)
 
-    def shown(self, params: Any, inner: DescentState, problem: Any, iter_num: Scalar) -> dict[str, Any]:
+    def shown(self, params: Any, inner: DescentState, problem: Any, count: Scalar) -> dict[str, Any]:
         unravel, pairs, size = ravel_pytree(inner.x)[1], inner.memory, self.history_size
         # The native state keeps the newest pair last.
-        place = lambda v: jnp.roll(v, (iter_num + 1) % size, axis=0) if size else v  # noqa: E731
-        return super().shown(params, inner, problem, iter_num) | {
+        place = lambda v: jnp.roll(v, count % size, axis=0) if size else v  # noqa: E731
+        return super().shown(params, inner, problem, count) | {
             "s_history": jax.vmap(unravel)(place(pairs.s)),
             "y_history": jax.vmap(unravel)(place(pairs.y)),
             "rho_history": place(pairs.rho),

@@ -121,7 +121,7 @@ class GaussNewton(_LeastSquares):
     def native(self, iter_num: Scalar) -> gauss_newton.GaussNewton:
         return gauss_newton.GaussNewton()
 
-    def shown(self, params: Any, inner: Any, problem: Any, iter_num: Scalar) -> dict[str, Any]:
+    def shown(self, params: Any, inner: Any, problem: Any, count: Scalar) -> dict[str, Any]:
         delta = tree.subtract(params, inner.x)
         return {
             "residual": _like(problem, inner.x, inner.residual),
@@ -189,7 +189,7 @@ class LevenbergMarquardt(_LeastSquares):
     def native(self, iter_num: Scalar) -> levenberg_marquardt.LevenbergMarquardt:
         return levenberg_marquardt.LevenbergMarquardt(self.damping_parameter)
 
-    def shown(self, params: Any, inner: Any, problem: Any, iter_num: Scalar) -> dict[str, Any]:
+    def shown(self, params: Any, inner: Any, problem: Any, count: Scalar) -> dict[str, Any]:
         gradient = inner.residual @ inner.jacobian
         unravel = ravel_pytree(inner.x)[1]
         return {

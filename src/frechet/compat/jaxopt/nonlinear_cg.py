@@ -76,5 +76,5 @@ class NonlinearCG(Descent):
     def underlying(self) -> nonlinear_cg.NonlinearCG:
         return nonlinear_cg.NonlinearCG(self.method)
 
-    def shown(self, params: Any, inner: DescentState, problem: Any, iter_num: Scalar) -> dict[str, Any]:
-        return super().shown(params, inner, problem, iter_num) | {"descent_direction": inner.direction}
+    def shown(self, params: Any, inner: DescentState, problem: Any, count: Scalar) -> dict[str, Any]:
+        return super().shown(params, inner, problem, count) | {"descent_direction": inner.direction}

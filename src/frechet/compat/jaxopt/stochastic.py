@@ -142,6 +142,11 @@ def _constant(v: Any) -> Any:
     return jax.tree.map(lambda u: jax.lax.stop_gradient(u) if eqx.is_inexact_array(u) else u, v)
 
 
+def _without_rounding(gradient: PyTree[Array]) -> PyTree[Array]:
+    square = tree.norm(gradient) ** 2
+    return tree.where(square > jnp.finfo(square.dtype).eps, gradient, jax.tree.map(jnp.zeros_like, gradient))
+
+
 def _dtype(params: PyTree[Array]) -> Any:
     return jnp.result_type(*jax.tree.leaves(params))
 
@@ -242,7 +247,10 @@ class PolyakSGD(_Transformed):
             eps=self.delta,
             variant="sps" if self.variant == "SPS_max" else "sps+",
         )
-        return optax.chain(optax.scale(-1.0), size)
+        if self.variant == "SPS_max":
+            return optax.chain(optax.scale(-1.0), size)
+        # Where the gradient is rounding alone, so is the ratio.
+        return optax.chain(optax.stateless(lambda g, _: _without_rounding(g)), optax.scale(-1.0), size)
 
     def move(self, updates: PyTree[Array], state: Any) -> PyTree[Array]:
         return updates if state.velocity is None else tree.axpy(self.momentum, state.velocity, updates)
