@@ -63,7 +63,8 @@ def project_box_section(x: Vec, lower: Vec, upper: Vec, w: Vec, c: Scalar) -> Ve
     slope = jnp.sum(jnp.where(free, w * w, 0))
     rest = c - jnp.sum(w * jnp.where(low, lower, jnp.where(high, upper, x)))
     moved = jnp.where(slope == 0, x, x + rest / jnp.where(slope == 0, 1, slope) * w)
-    return jnp.where(low | (moved < lower), lower, jnp.where(high | (moved > upper), upper, moved))
+    inside = jnp.where(moved < lower, lower, jnp.where(moved > upper, upper, moved))
+    return jnp.where(low, lower, jnp.where(high, upper, inside))
 
 
 class BoxSection(Function):

@@ -1,4 +1,4 @@
-"""Fenchel-Young losses: from a convex function of scores, a loss whose gradient is a prediction less a target."""
+"""Fenchel-Young losses, whose gradient in the scores is a prediction less a target."""
 
 from collections.abc import Callable
 from typing import Any
@@ -24,7 +24,8 @@ def fenchel_young_loss(
     Returns:
         A function of scores and targets, both of shape (..., n), and further arguments of ``conjugate``.
 
-    Source: Blondel, Martins and Niculae, 2020, "Learning with Fenchel-Young losses", JMLR 21, arXiv 1901.02324.
+    Source: Blondel, Martins and Niculae, 2020, "Learning with Fenchel-Young losses", JMLR 21, arXiv
+    1901.02324.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -38,7 +39,7 @@ def fenchel_young_loss(
 
 
 class Sparsemax(Multinomial):
-    r"""Classification whose probabilities are the projection of the scores onto the simplex, with exact zeros.
+    r"""Classification by the projection of the scores onto the simplex: probabilities with exact zeros.
 
     $$\ell(z, y) = \max_{p \in \Delta} \left(\langle p, z\rangle - \tfrac12 \|p\|^2\right) + \tfrac12 - z_y$$
 
