@@ -1,5 +1,7 @@
 """The interior point against Clarabel and HiGHS, its certificates, degenerate programs and derivatives."""
 
+from typing import Any
+
 import clarabel
 import jax
 import jax.numpy as jnp
@@ -47,11 +49,12 @@ def clarabel_objective(d: dict[str, np.ndarray]) -> tuple[str, float]:
     """Clarabel's verdict and objective."""
     rows = [d["A"], d["G"], np.eye(N), -np.eye(N)]
     right = [d["b"], d["h"], np.clip(d["upper"], None, 1e6), -np.clip(d["lower"], -1e6, None)]
-    settings = clarabel.DefaultSettings()
+    peer: Any = clarabel
+    settings = peer.DefaultSettings()
     settings.verbose = False
-    cones = [clarabel.ZeroConeT(M), clarabel.NonnegativeConeT(K + 2 * N)]
+    cones = [peer.ZeroConeT(M), peer.NonnegativeConeT(K + 2 * N)]
     P, C = scipy.sparse.csc_matrix(np.triu(d["P"])), scipy.sparse.csc_matrix(np.vstack(rows))
-    found = clarabel.DefaultSolver(P, d["q"], C, np.concatenate(right), cones, settings).solve()
+    found = peer.DefaultSolver(P, d["q"], C, np.concatenate(right), cones, settings).solve()
     return str(found.status), found.obj_val
 
 

@@ -1,5 +1,7 @@
 """Primal-dual hybrid gradient against HiGHS and OSQP on sparse programs; its certificates and derivatives."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -107,7 +109,7 @@ def test_derivatives_through_sparse_matrices():
     rng = np.random.default_rng(3)
     d = program(1, "quadratic")
     with jax.enable_x64(True):
-        whole = fr.QuadraticProgram(**d, lower=0.0)
+        whole: Any = fr.QuadraticProgram(**d, lower=0.0)
         parts = {
             "P": whole.P.data,
             "q": whole.q,

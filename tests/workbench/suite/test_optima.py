@@ -3,14 +3,18 @@
 import itertools
 from typing import Any, cast
 
+import clarabel
 import jax
 import jax.flatten_util
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.optimize
+import scipy.sparse
 from sklearn import linear_model
 
+from frechet.core import tree
+from frechet.problems import KKTPoint
 from frechet.workbench import data, suite
 
 
@@ -124,6 +128,36 @@ def curve(name, x0):
     return scipy.optimize.least_squares(residual, x0, jacobian, method="lm", **tolerances).x
 
 
+def quadratic_program(name):
+    """Clarabel's solution, then the normal equations of the bounds and rows that it found active."""
+    program: Any = suite.load(name).problem
+    n = len(program.q)
+    (A, b), (G, h) = program.equations(), program.inequalities()
+    A, b = np.asarray(A), np.asarray(b)
+    G, h = (np.zeros((0, n)), np.zeros(0)) if G is None else (np.asarray(G), np.asarray(h))
+    P, q = np.asarray(program.P), np.asarray(program.q)
+    lower, upper = (np.asarray(v) for v in program.g.bounds(program.q))
+    below, above = np.isfinite(lower), np.isfinite(upper)
+    rows = np.vstack([A, G, -np.eye(n)[below], np.eye(n)[above]])
+    right = np.concatenate([b, h, -lower[below], upper[above]])
+    peer: Any = clarabel
+    cones = [peer.ZeroConeT(len(b)), peer.NonnegativeConeT(len(right) - len(b))]
+    settings = peer.DefaultSettings()
+    settings.verbose = False
+    sparse = scipy.sparse.csc_matrix
+    found = peer.DefaultSolver(sparse(np.triu(P)), q, sparse(rows), right, cones, settings).solve()
+    active = np.asarray(found.z) > np.asarray(found.s)
+    active[: len(b)] = True
+    C, d = rows[active], right[active]
+    system = np.block([[P, C.T], [C, np.zeros((len(d), len(d)))]])
+    solution = np.linalg.solve(system, np.concatenate([-q, d]))
+    multipliers = np.zeros(len(right))
+    multipliers[active] = solution[n:]
+    m, k = len(b), len(h)
+    dual = multipliers[:m], multipliers[m : m + k] if k else None
+    return KKTPoint(np.clip(solution[:n], lower, upper), *dual)
+
+
 PEERS = {
     "curve-misra1a": lambda: curve("curve-misra1a", [0.5, 5.0]),
     "curve-thurber": lambda: curve("curve-thurber", np.ones(7)),
@@ -132,10 +166,13 @@ PEERS = {
     "l1-logistic": l1_logistic,
     "l2-logistic": l2_logistic,
     "lasso": lasso,
+    "markowitz": lambda: quadratic_program("markowitz"),
+    "mpc": lambda: quadratic_program("mpc"),
     "multinomial": multinomial,
     "nnls": nnls,
     "portfolio": portfolio,
     "robust-regression": robust_regression,
+    "svm-dual": lambda: quadratic_program("svm-dual"),
     "tv-denoising": tv_denoising,
 }
 
@@ -145,10 +182,10 @@ def test_optimum_is_the_objective_at_the_peers_solution(name):
     with jax.enable_x64(True):
         case = suite.load(name)
         assert case.optimum is not None
-        x = jnp.asarray(PEERS[name]())
+        x = jax.tree.map(jnp.asarray, PEERS[name]())
         # the peers stop at errors below 1e-10 in x, which a flat bottom squares: rounding is what is left
         np.testing.assert_allclose(case.problem.objective(x), case.optimum, rtol=1e-12)
-        at_start, at_end = (jnp.linalg.norm(case.problem.optimality(v)) for v in (case.x0, x))
+        at_start, at_end = (tree.norm(case.problem.optimality(v)) for v in (case.x0, x))
         assert at_end <= 1e-9 * at_start
 
 
