@@ -23,7 +23,7 @@ def program(seed: int, kind: str = "linear") -> dict:
     rng = np.random.default_rng(seed)
 
     def sparse(rows: int) -> scipy.sparse.csr_matrix:
-        M = scipy.sparse.random(rows, N, density=0.2, random_state=pattern, format="csr")
+        M = scipy.sparse.random(rows, N, density=0.2, rng=pattern, format="csr")
         M = M + scipy.sparse.eye(rows, N, format="csr")
         M.data = rng.normal(size=M.data.size)
         return M.tocsr()
