@@ -95,7 +95,7 @@ class Entropy(Geometry):
     Its steps are multiplicative: on the simplex $x^+ \propto x\,e^{-s\,\text{gradient}}$, the exponentiated
     gradient method. An entry that is zero stays zero, so start inside. Works with every ``g`` that is
     ``entropic``: the simplex, products of simplices (by `frechet.convex.Rows` or `frechet.convex.PerLeaf`),
-    the positive orthant.
+    the positive orthant (`frechet.convex.NonNegative`).
 
     Source: Kivinen and Warmuth, 1997, "Exponentiated gradient versus gradient descent for linear predictors".
 

@@ -22,7 +22,6 @@ class Zero(Function):
     smooth: ClassVar[bool] = True
     separable: ClassVar[bool] = True
     box: ClassVar[bool] = True
-    entropic: ClassVar[bool] = True
 
     def __call__(self, x: PyTree[Array]) -> Scalar:
         return jnp.zeros((), jnp.result_type(float, *jax.tree.leaves(x)))
@@ -32,9 +31,6 @@ class Zero(Function):
 
     def prox_coordinate(self, value: Array, index: Any, step: Any) -> Array:
         return value
-
-    def entropy_prox(self, dual: PyTree[Array], step: Any) -> PyTree[Array]:
-        return jax.tree.map(jnp.exp, dual)
 
     def residual(self, x: PyTree[Array], gradient: PyTree[Array]) -> PyTree[Array]:
         return gradient
