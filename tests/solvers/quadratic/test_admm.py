@@ -1,5 +1,7 @@
 """QuadraticADMM: endings beside Clarabel's, real programs, warm starts, sparse forms, derivatives."""
 
+from typing import Any
+
 import cvxpy as cp
 import jax
 import jax.numpy as jnp
@@ -17,7 +19,7 @@ from frechet.workbench import data
 NAMES = ("P", "q", "A", "b", "G", "h", "lower", "upper")
 
 
-def clarabel(P, q, A=None, b=None, G=None, h=None, lower=None, upper=None):
+def clarabel(P, q, A=None, b=None, G=None, h=None, lower=None, upper=None) -> tuple[str, Any, Any]:
     """Status, objective and point of an interior-point solver that shares no code with ours."""
     x = cp.Variable(len(q))
     constraints = [] if A is None else [A @ x == b]
@@ -178,9 +180,9 @@ def control(position=3.0, horizon=20):
 
 
 def support_vectors():
-    digits = load_digits()
-    chosen = np.isin(digits.target, (3, 8))
-    X, y = digits.data[chosen][:120] / 16, np.where(digits.target[chosen][:120] == 3, 1.0, -1.0)
+    images, digits = load_digits(return_X_y=True)
+    chosen = np.flatnonzero(np.isin(digits, (3, 8)))[:120]
+    X, y = images[chosen] / 16, np.where(digits[chosen] == 3, 1.0, -1.0)
     kernel = np.exp(-0.05 * np.sum((X[:, None] - X) ** 2, -1))
     P = kernel * np.outer(y, y)
     return {"P": P, "q": -np.ones(120), "A": y[None], "b": np.zeros(1), "lower": 0.0, "upper": 10.0}

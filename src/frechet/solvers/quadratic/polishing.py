@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, Int
 from frechet.solvers.quadratic.penalised import Penalised, penalised, products
 from frechet.solvers.quadratic.rows import Rows
 
-REFINEMENTS = 6
+REFINEMENTS = 4
 
 
 class Active(NamedTuple):
