@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.flatten_util import ravel_pytree
 
 import frechet as fr
 from frechet.solvers.constrained.augmented_lagrangian import AugmentedLagrangian
@@ -47,7 +48,7 @@ def test_derivatives_in_captured_data_are_finite_differences(solver):
             return jnp.concatenate([x.primal, x.dual_eq[None], x.dual_ineq])
 
         got = jax.jit(jax.jacrev(outputs))(theta)
-        flat, unravel = jax.flatten_util.ravel_pytree(theta)
+        flat, unravel = ravel_pytree(theta)
         at, h = jax.jit(lambda v: outputs(unravel(v))), 1e-5
         columns = [(at(flat.at[i].add(h)) - at(flat.at[i].add(-h))) / (2 * h) for i in range(flat.size)]
         expected = jax.vmap(unravel)(jnp.stack(columns, axis=1))

@@ -21,11 +21,17 @@ MOST_QUADRATIC_STEPS = 60
 
 
 class SQPState(State):
-    r"""``primal`` is the iterate inside the bounds, ``value`` its $f$, ``penalty`` is $\gamma$."""
+    r"""``primal`` is the iterate inside the bounds, ``value`` its $f$.
+
+    ``penalty`` is $\gamma$, ``weight`` is $\sigma$, and ``missed`` whether the last linearised
+    constraints could not be met at a price of $\gamma$.
+    """
 
     primal: Float[Array, " n"]
     value: Scalar
     penalty: Scalar
+    weight: Scalar
+    missed: Bool[Array, ""]
     hopeless: Bool[Array, ""]
 
 
@@ -41,10 +47,10 @@ class SQP(Solver):
     by `QuadraticInteriorPoint`. $B$ is the exact Hessian of the Lagrangian, made positive definite without
     changing the step on active constraints (see `convexified`); so convergence is quadratic where the Hessian
     is positive definite on the active constraints' null space. Step lengths $1, \tfrac12, \dots$ are tried
-    until the merit function $f + \gamma(\|h\|_1 + \|c_+\|_1)$ falls; a second-order correction answers the
-    first rejection. $\gamma$ rises tenfold where the price was paid. At $\gamma = \varepsilon^{-1/2}$ a point
-    where no direction lessens the linearised violation ends the solve infeasible; it is stationary for the
-    violation in the $\ell_1$ norm.
+    until the merit function $f + \sigma(\|h\|_1 + \|c_+\|_1)$ falls, with $\sigma$ a little above the largest
+    multiplier; a second-order correction answers the first rejection. $\gamma$ rises tenfold where the price
+    was paid. At $\gamma = \varepsilon^{-2/5}$ a point where no direction lessens the linearised violation
+    ends the solve infeasible; it is stationary for the violation in the $\ell_1$ norm.
 
     A step costs a gradient, a Jacobian of the constraints, a product with the Lagrangian's Hessian for each
     unknown, the factorisations of the quadratic program and three more, and a value for each length tried.
@@ -81,6 +87,8 @@ class SQP(Solver):
             primal=x,
             value=form.value(problem, x),
             penalty=jnp.asarray(self.penalty, x.dtype),
+            weight=jnp.asarray(self.penalty, x.dtype),
+            missed=jnp.asarray(False),
             hopeless=jnp.asarray(False),
         )
 
@@ -102,14 +110,15 @@ class SQP(Solver):
             H,
             jnp.concatenate([J, jnp.eye(x.size, dtype=x.dtype)]),
             jnp.concatenate([r, jnp.where(pressed, room, 0)]),
-            jnp.concatenate([equation | (w + r > 0), pressed]),
+            # Constraints that cannot be met tell nothing of where a step will end.
+            jnp.concatenate([equation | (w + r > 0), pressed]) & ~state.missed,
         )
         quadratic = _Elastic(B, gradient + b, J, r, lower - x, upper - x, state.penalty, form.equations)
         # As good as a quadratically convergent method can use, and as rounding allows.
         eps = float(jnp.finfo(x.dtype).eps)
         noise = 100 * eps * (1 + jnp.linalg.norm(gradient))
         tol = jnp.clip(0.01 * jnp.sum(residual**2), noise, jnp.maximum(0.01, noise))
-        d, multipliers, factorisations = quadratic.solved(tol)
+        d, multipliers, solved, factorisations = quadratic.solved(tol)
 
         def violation(r: Array) -> Scalar:
             return jnp.sum(jnp.where(equation, jnp.abs(r), jnp.maximum(r, 0)))
@@ -118,17 +127,21 @@ class SQP(Solver):
         gain = before - promised
         bend = jnp.maximum(d @ H @ d, 0)
         # What the merit function needs for d to be a descent.
-        enough = (gradient @ d + 0.5 * bend) / (0.7 * jnp.where(gain > 0, gain, 1))
-        cap = jnp.maximum(state.penalty, eps**-0.5)
-        penalty = jnp.where(gain > 0, jnp.clip(enough, state.penalty, cap), state.penalty)
+        counts = gain > 10 * tol  # what is less comes from the accuracy of the quadratic program
+        enough = (gradient @ d + 0.5 * bend) / (0.7 * jnp.where(counts, gain, 1))
+        cap = jnp.maximum(state.penalty, eps**-0.4)
+        # A weight far above the multipliers would hold the iterates to the constraints' curves.
+        size = 1.1 * jnp.max(jnp.abs(multipliers), initial=0.0)
+        weight = jnp.maximum(size, 0.5 * (state.weight + size))
+        weight = jnp.where(counts, jnp.clip(enough, weight, jnp.maximum(cap, weight)), weight)
 
         def merit(value: Scalar, r: Array, x: Array) -> Scalar:
-            return value + penalty * violation(r)
+            return value + weight * violation(r)
 
         def corrected(ahead: Array, t: Scalar) -> Array:
-            counts = equation | (multipliers > 0)
-            bent = jnp.where(counts, ahead - r - t * (J @ d), 0)
-            back = jnp.linalg.lstsq(jnp.where(counts[:, None], J, 0), bent)[0] if r.size else 0
+            active = equation | (multipliers > 0)
+            bent = jnp.where(active, ahead - r - t * (J @ d), 0)
+            back = jnp.linalg.lstsq(jnp.where(active[:, None], J, 0), bent)[0] if r.size else 0
             return jnp.clip(x + d - back, lower, upper) - x
 
         found = corrected_search(
@@ -139,7 +152,7 @@ class SQP(Solver):
             d,
             jnp.ones_like(state.value),
             merit(state.value, r, x),
-            jnp.minimum(gradient @ d - penalty * gain, 0),
+            jnp.minimum(gradient @ d - weight * gain, 0),
         )
         ahead = jnp.clip(jnp.where(found.accepted, found.x, x), lower, upper)
         # What is not finite in the data or at the start has to show; a step that is not is none.
@@ -147,7 +160,7 @@ class SQP(Solver):
         multipliers = jnp.where(tree.all_finite(multipliers), multipliers, w)
         missed = promised > 0.1 * before + 10 * tol
         stuck = missed & (gain <= 1e-3 * before) & (before > eps ** (1 / 3))
-        raised = jnp.minimum(10 * penalty, cap)
+        raised = jnp.minimum(10 * state.penalty, cap)
         return SQPState(
             x=form.point(ahead, multipliers),
             calls=state.calls.add(
@@ -159,8 +172,10 @@ class SQP(Solver):
             ),
             primal=ahead,
             value=jnp.where(found.accepted, found.value, state.value),
-            penalty=jnp.where(missed, raised, penalty),
-            hopeless=stuck & (state.penalty >= cap),
+            penalty=jnp.where(missed, raised, state.penalty),
+            weight=jnp.where(jnp.isfinite(weight), weight, state.weight),
+            missed=missed,
+            hopeless=stuck & solved & (state.penalty >= cap),
         )
 
     def diagnosis(self, problem: Constrained, state: SQPState) -> Int[Array, ""]:
@@ -179,8 +194,8 @@ class _Elastic(NamedTuple):
     penalty: Scalar
     equations: int
 
-    def solved(self, tol: Scalar) -> tuple[Array, Array, Int[Array, ""]]:
-        """The direction, the rows' multipliers and the factorisations it took."""
+    def solved(self, tol: Scalar) -> tuple[Array, Array, Bool[Array, ""], Int[Array, ""]]:
+        """The direction, the rows' multipliers, whether they are good, and the factorisations it took."""
         n, e = self.slope.size, self.equations
         dtype, k = self.slope.dtype, self.J.shape[0] - self.equations
         # Unknowns: the direction, what equations lack and exceed, what inequalities exceed.
@@ -210,4 +225,6 @@ class _Elastic(NamedTuple):
         duals = [v for v in (solution.x.dual_eq, solution.x.dual_ineq) if v is not None]
         multipliers = jnp.concatenate([jnp.zeros(0, dtype), *duals])
         d = jnp.clip(solution.x.primal[:n], self.lower, self.upper)
-        return d, multipliers, solution.calls.factorisation
+        # Multipliers as large as the penalty leave a residual of their own size's rounding.
+        good = solution.residual <= 1e-6 * self.penalty + tol
+        return d, multipliers, good, solution.calls.factorisation

@@ -47,7 +47,8 @@ def of_problem(problem: Any, x0: Any) -> str:
     """
     import jax
 
-    traced = jax.make_jaxpr(lambda x: (problem.objective(x), problem.optimality(x)))(x0)
+    at = problem.start(x0)
+    traced = jax.make_jaxpr(lambda x: (problem.objective(x), problem.optimality(x)))(at)
     program = _ADDRESS.sub("", str(traced.jaxpr))
     return digest(program, _arrays(traced.consts), str(jax.tree.structure(x0)), _arrays(x0))
 

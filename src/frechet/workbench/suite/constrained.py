@@ -42,7 +42,7 @@ def portfolio_qp() -> Case:
     source="Monthly prices 2004 to 2022 (Yahoo Finance), from Matplotlib",
 )
 def portfolio_risk_budget() -> Case:
-    """The mean monthly return in percent, with a variance of at most 30, no short sales, from equal weights."""
+    """The mean monthly return in percent, a variance of at most 30, no short sales, from equal weights."""
     returns = data.monthly_returns()
     mean = jnp.asarray(returns.mean(axis=0))
     covariance = jnp.asarray(np.cov(returns.T, bias=True))
