@@ -1,6 +1,7 @@
 """Equations: roots and fixed points."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +20,8 @@ class Root(Problem):
 
     Args:
         F: a callable from a pytree ``x`` to a pytree of the same structure, shapes and dtypes.
+        bracket: a lower and an upper bound, each like ``x`` or a scalar, between which each entry of $F$, a
+            function of the same entry of ``x`` alone, changes sign; for bisection.
 
     Example:
         >>> import jax.numpy as jnp
@@ -29,6 +32,29 @@ class Root(Problem):
     """
 
     F: Callable[[PyTree[Array]], PyTree[Array]]
+    bracket: tuple[PyTree[Array], PyTree[Array]] | None = None
+
+    def __check_init__(self):
+        if self.bracket is not None and not (isinstance(self.bracket, tuple) and len(self.bracket) == 2):
+            raise TypeError(f"bracket is a pair (lower, upper), got {self.bracket!r}")
+
+    def bounds(self, x: PyTree[Array]) -> tuple[PyTree[Array], PyTree[Array]]:
+        """The bracket in the form of ``x``."""
+
+        def full(bound: Any) -> PyTree[Array]:
+            like = jax.tree.leaves(bound) if jax.tree.structure(bound) == jax.tree.structure(x) else None
+            leaves, treedef = jax.tree.flatten(x)
+            values = [bound] * len(leaves) if like is None else like
+            return jax.tree.unflatten(
+                treedef,
+                [
+                    jnp.broadcast_to(jnp.asarray(b, v.dtype), v.shape)
+                    for b, v in zip(values, leaves, strict=True)
+                ],
+            )
+
+        lower, upper = self.bracket  # pyright: ignore[reportGeneralTypeIssues]
+        return full(lower), full(upper)
 
     def optimality(self, x: PyTree[Array]) -> PyTree[Array]:
         return lift.call(self.F, x)
@@ -37,7 +63,10 @@ class Root(Problem):
         return _half_square(self.optimality(x))
 
     def offers(self) -> dict[str, str]:
-        return {"equation": "F(x)"}
+        offered = {"equation": "F(x)"}
+        return (
+            offered if self.bracket is None else offered | {"bracket": "bounds that F changes sign between"}
+        )
 
     def lifted(self, x: PyTree[Array]) -> "Root":
         F = lift.lift(self.F, x, what="equation")

@@ -607,6 +607,32 @@ def root() -> Iterable[Case]:
         )
 
 
+class Bent(UserFunction):
+    r"""$x + 0.1\tanh x - c$ entrywise, in the form of ``x``."""
+
+    c: Array
+
+    def evaluate(self, x: PyTree[Array]) -> PyTree[Array]:
+        v, unravel = ravel_pytree(x)
+        return unravel(v + 0.1 * jnp.tanh(v) - self.c)
+
+
+@canonical
+def bracketed_root() -> Iterable[Case]:
+    """As many equations of one unknown as entries, with a bracket."""
+    for form in _FORMS:
+        p = form.size
+        yield Case(
+            f"bracketed root, {form.role}",
+            lambda t: Root(Bent(t["c"]), bracket=(t["lower"], t["upper"])),
+            {"c": np.linspace(-1.0, 1.5, p), "lower": np.array(-4.0), "upper": np.array(3.0)},
+            form.of(np.full(p, 0.3)),
+            lambda t, form=form: form.of(_curve({"A": np.eye(len(t["c"])), "b": t["c"]})),
+            1.0,
+            form.role,
+        )
+
+
 @canonical
 def fixed_point() -> Iterable[Case]:
     r"""$x = Mx + c$ with eigenvalues of $M$ between 0.2 and 0.6."""

@@ -1,0 +1,1 @@
+"""Solvers of equations: fixed points and roots."""
