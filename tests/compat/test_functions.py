@@ -119,7 +119,7 @@ def test_multiclass_losses_and_huber():
     ):
         assert float(f(1, jnp.asarray(z))) == pytest.approx(expected, rel=1e-5)
     assert float(loss.huber_loss(1.0, 4.0, 2.0)) == 4.0
-    assert float(loss.huber_loss(1.0, 1.5)) == 0.125
+    assert float(loss.huber_loss(1.0, 1.5)) == 0.125 and float(loss.huber_loss(0, 3)) == 2.5
 
 
 def test_objectives():

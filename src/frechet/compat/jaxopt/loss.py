@@ -10,10 +10,12 @@ from jax.nn import sparse_plus as sparse_plus
 from jax.nn import sparse_sigmoid as sparse_sigmoid
 from jaxtyping import Array, Float, Scalar
 
+from frechet.convex.parameters import floating
+
 
 def huber_loss(target: Any, pred: Any, delta: Any = 1.0) -> Array:
     """Half the squared error up to ``delta``, linear beyond."""
-    return optax.losses.huber_loss(jnp.asarray(pred), jnp.asarray(target), delta=delta)
+    return optax.losses.huber_loss(floating(pred), floating(target), delta=delta)
 
 
 def binary_logistic_loss(label: Any, logit: Any) -> Array:
@@ -39,22 +41,22 @@ def binary_perceptron_loss(label: Any, score: Any) -> Array:
 
 def multiclass_logistic_loss(label: Any, logits: Float[Array, " k"]) -> Scalar:
     """Cross entropy of the softmax with an integer label."""
-    return optax.losses.softmax_cross_entropy_with_integer_labels(jnp.asarray(logits), jnp.asarray(label))
+    return optax.losses.softmax_cross_entropy_with_integer_labels(floating(logits), jnp.asarray(label))
 
 
 def multiclass_sparsemax_loss(label: Any, scores: Float[Array, " k"]) -> Scalar:
     """Sparsemax loss of an integer label."""
-    return optax.losses.multiclass_sparsemax_loss(jnp.asarray(scores)[None], jnp.asarray(label)[None])[0]
+    return optax.losses.multiclass_sparsemax_loss(floating(scores)[None], jnp.asarray(label)[None])[0]
 
 
 def multiclass_hinge_loss(label: Any, scores: Float[Array, " k"]) -> Scalar:
     """The largest score plus one for a wrong label, less the right label's score."""
-    return optax.losses.multiclass_hinge_loss(jnp.asarray(scores), jnp.asarray(label))
+    return optax.losses.multiclass_hinge_loss(floating(scores), jnp.asarray(label))
 
 
 def multiclass_perceptron_loss(label: Any, scores: Float[Array, " k"]) -> Scalar:
     """The largest score less the right label's."""
-    return optax.losses.multiclass_perceptron_loss(jnp.asarray(scores), jnp.asarray(label))
+    return optax.losses.multiclass_perceptron_loss(floating(scores), jnp.asarray(label))
 
 
 def make_fenchel_young_loss(max_fun: Callable[..., Scalar]) -> Callable[..., Scalar]:
