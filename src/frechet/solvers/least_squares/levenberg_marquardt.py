@@ -36,7 +36,6 @@ class LevenbergMarquardt(Solver):
     r"""Levenberg-Marquardt for nonlinear least squares, with Nielsen's rule for the damping.
 
     A step tries $x + d$, with $d$ the minimiser of $\|r + J d\|^2 + \mu \|d\|^2$ by QR of the stacked matrix.
-    A step tries $x + d$, with $d$ the minimiser of $\|r + J d\|^2 + \mu \|d\|^2$ by QR of the stacked matrix.
     It is accepted where it lowers $\tfrac12\|r\|^2$, up to rounding. With $\varrho$ the decrease over the one
     the model promised, $\mu$ is then multiplied by $\max\{\tfrac13, 1 - (2\varrho - 1)^3\}$; after a
     rejection it grows by 2, 4, 8, ... It starts at a multiple of the largest diagonal entry of $J^\top J$.
