@@ -46,7 +46,7 @@ def __getattr__(name: str) -> Any:
         return importlib.import_module(f"{__name__}.{name}")
     if name in _CLASSES:
         return getattr(importlib.import_module(f"{__name__}.{_CLASSES[name]}"), name)
-    raise AttributeError(f"JAXopt has no {name!r}")
+    raise AttributeError(f"this layer has no {name!r}; docs/jaxopt.md lists what it has")
 
 
 def __dir__() -> list[str]:

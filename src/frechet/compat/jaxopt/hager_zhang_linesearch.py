@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import ClassVar
 
 from frechet.compat.jaxopt.base import AutoOrBoolean, warn_of_unused
-from frechet.compat.jaxopt.linesearch_util import IterativeLineSearch
+from frechet.compat.jaxopt.line_search import IterativeLineSearch
 from frechet.solvers.line_search.zoom import Zoom
 
 

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Callable
 
 from frechet.compat.jaxopt.base import AutoOrBoolean, warn_of_unused
-from frechet.compat.jaxopt.linesearch_util import IterativeLineSearch
+from frechet.compat.jaxopt.line_search import IterativeLineSearch
 from frechet.solvers.line_search.zoom import Zoom
 
 # Parts of what a verbose search prints when it fails.
