@@ -81,8 +81,9 @@ class QuadraticProgram(Constrained):
         >>> problem = fr.QuadraticProgram(
         ...     P=jnp.eye(3), q=-jnp.array([1.0, 0.6, -1.0]), A=jnp.ones((1, 3)), b=jnp.ones(1), lower=0.0
         ... )
-        >>> print(fr.solve(problem, jnp.zeros(3)).x.primal.round(3))
-        [0.7 0.3 0. ]
+        >>> x = fr.solve(problem, jnp.zeros(3)).x.primal
+        >>> [round(float(v), 3) for v in x]
+        [0.7, 0.3, 0.0]
     """
 
     def __init__(

@@ -153,11 +153,12 @@ def test_jit_vmap_and_the_implicit_derivative(name):
             }[solver.accepts]()
 
         of = lambda c: fr.solve(problem(c), start(float), solver, tol=tol).x["a"]  # noqa: E731
-        tol = 1e-7 if solver.accepts is fr.Composite else 1e-11
+        # What rounding leaves of the residual of a linearly convergent method.
+        tol = {fr.Composite: 1e-7, fr.LeastSquares: 1e-8}.get(solver.accepts, 1e-11)
         cs = jnp.array([0.3, 0.7])
         one_by_one = jnp.stack([of(c) for c in cs])
         np.testing.assert_allclose(jax.jit(jax.vmap(of))(cs), one_by_one, atol=10 * tol)
-        h = 1e-2 if solver.accepts is fr.Composite else 1e-4
+        h = 1e-2 if tol > 1e-10 else 1e-4
         expected = (of(0.5 + h) - of(0.5 - h)) / (2 * h)
         np.testing.assert_allclose(jax.jacrev(of)(0.5), expected, atol=h**2 + 10 * tol / h)
 
