@@ -4,8 +4,9 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-from frechet.compat.jaxopt.base import AutoOrBoolean, warn_of_unused
+from frechet.compat.jaxopt.base import AutoOrBoolean
 from frechet.compat.jaxopt.line_search import IterativeLineSearch
+from frechet.compat.jaxopt.settings import warn_of_unused
 from frechet.solvers.line_search.backtracking import Backtracking
 
 

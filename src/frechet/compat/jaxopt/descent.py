@@ -7,8 +7,9 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray, PyTree, Scalar
 
-from frechet.compat.jaxopt.base import Adapter, warn_of_unused
+from frechet.compat.jaxopt.adapter import Adapter
 from frechet.compat.jaxopt.linesearch_util import _init_stepsize, _setup_linesearch
+from frechet.compat.jaxopt.settings import warn_of_unused
 from frechet.core import tree
 from frechet.core.solver import Solver
 from frechet.problems.composite import Composite

@@ -8,8 +8,9 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, PyTree, Scalar
 
-from frechet.compat.jaxopt.base import Adapter, warn_of_unused
+from frechet.compat.jaxopt.adapter import Adapter
 from frechet.compat.jaxopt.prox import prox_none
+from frechet.compat.jaxopt.settings import warn_of_unused
 from frechet.convex.function import Function
 from frechet.convex.zero import Zero
 from frechet.core import tree

@@ -10,7 +10,9 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Scalar
 
-from frechet.compat.jaxopt.base import Adapter, AutoOrBoolean, OptStep, warn_of_unused
+from frechet.compat.jaxopt.adapter import Adapter
+from frechet.compat.jaxopt.base import AutoOrBoolean, OptStep
+from frechet.compat.jaxopt.settings import warn_of_unused
 from frechet.convex.box import Box
 from frechet.core import tree
 from frechet.problems.composite import Composite

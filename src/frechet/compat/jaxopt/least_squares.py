@@ -9,7 +9,10 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, PyTree, Scalar
 
-from frechet.compat.jaxopt.base import Adapter, Applied, AutoOrBoolean, OptStep, warn_of_unused
+from frechet.compat.jaxopt.adapter import Adapter
+from frechet.compat.jaxopt.base import AutoOrBoolean, OptStep
+from frechet.compat.jaxopt.functions import Applied
+from frechet.compat.jaxopt.settings import warn_of_unused
 from frechet.core import tree
 from frechet.core.solver import State
 from frechet.problems.least_squares import LeastSquares

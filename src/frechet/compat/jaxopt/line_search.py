@@ -9,7 +9,9 @@ import jax
 import jax.numpy as jnp
 
 from frechet.compat.jaxopt import base
-from frechet.compat.jaxopt.base import LineSearchStep, Settings, compiled, objective
+from frechet.compat.jaxopt.base import LineSearchStep
+from frechet.compat.jaxopt.functions import objective
+from frechet.compat.jaxopt.settings import Settings, compiled
 from frechet.problems.composite import Composite
 from frechet.solvers.line_search.search import LineSearch, steepest
 

@@ -12,7 +12,8 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, PyTree
 
-from frechet.compat.jaxopt.base import AutoOrBoolean, CompiledUpdate, OptStep, StochasticSolver, objective
+from frechet.compat.jaxopt.base import AutoOrBoolean, CompiledUpdate, OptStep, StochasticSolver
+from frechet.compat.jaxopt.functions import objective
 from frechet.core import tree
 from frechet.problems.composite import Composite
 from frechet.solvers.wrappers.handed import same_types

@@ -3,8 +3,9 @@
 import dataclasses
 from collections.abc import Callable
 
-from frechet.compat.jaxopt.base import AutoOrBoolean, warn_of_unused
+from frechet.compat.jaxopt.base import AutoOrBoolean
 from frechet.compat.jaxopt.line_search import IterativeLineSearch
+from frechet.compat.jaxopt.settings import warn_of_unused
 from frechet.solvers.line_search.zoom import Zoom
 
 # Parts of what a verbose search prints when it fails.
