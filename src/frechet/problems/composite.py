@@ -5,17 +5,16 @@ from typing import Any
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int, PyTree, Scalar
 
 from frechet.convex.function import Function
 from frechet.convex.geometry import Geometry
 from frechet.convex.zero import Zero
 from frechet.core import lift, tree
-from frechet.core.problem import Problem
+from frechet.problems.smooth_part import SmoothPart
 
 
-class Composite(Problem):
+class Composite(SmoothPart):
     r"""Minimise $f(x) + g(x)$, with $f$ smooth and $g$ convex with a known proximal map.
 
     A constraint set is its indicator. With ``g`` left out the problem is smooth.
@@ -46,35 +45,8 @@ class Composite(Problem):
     def __check_init__(self):
         if not callable(self.f):
             raise TypeError(f"f must be callable, got {type(self.f).__name__}")
-        if not isinstance(self.g, Function):
-            raise TypeError(f"g must be a frechet.convex.Function, got {type(self.g).__name__}")
 
-    # The oracles.
-
-    def value(self, x: PyTree[Array]) -> Scalar:
-        """The smooth part, ``f(x)``."""
-        out = lift.call(self.f, x)
-        if jnp.shape(out) != ():
-            raise TypeError(
-                f"the objective must return a scalar, got shape {jnp.shape(out)}; take its sum or mean"
-            )
-        return out
-
-    def gradient(self, x: PyTree[Array]) -> PyTree[Array]:
-        """Gradient of the smooth part."""
-        return jax.grad(self.value)(x)
-
-    def value_and_gradient(self, x: PyTree[Array]) -> tuple[Scalar, PyTree[Array]]:
-        """The smooth part and its gradient, for one evaluation of each."""
-        return jax.value_and_grad(self.value)(x)
-
-    def hvp(self, x: PyTree[Array], v: PyTree[Array]) -> PyTree[Array]:
-        """Hessian of the smooth part at ``x`` applied to ``v``."""
-        return jax.jvp(jax.grad(self.value), (x,), (v,))[1]
-
-    def prox(self, x: PyTree[Array], step: Any) -> PyTree[Array]:
-        """Proximal map of ``step * g``."""
-        return self.g.prox(x, step)
+    # The oracles besides those of f and g alone.
 
     def linear_min(self, direction: PyTree[Array]) -> PyTree[Array]:
         """A point of the set least in ``direction``; where ``g`` is the indicator of a bounded one."""

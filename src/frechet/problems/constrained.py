@@ -1,7 +1,7 @@
 """Smooth constraints: what a point and its multipliers have to satisfy."""
 
 from collections.abc import Callable
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import equinox as eqx
 import jax
@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, PyTree, Scalar
 from frechet.convex.function import Function
 from frechet.convex.zero import Zero
 from frechet.core import lift, tree
-from frechet.core.problem import Problem
+from frechet.problems.smooth_part import SmoothPart
 
 
 class KKTPoint(NamedTuple):
@@ -28,7 +28,7 @@ class KKTPoint(NamedTuple):
     dual_ineq: PyTree[Array] = None
 
 
-class Constrained(Problem):
+class Constrained(SmoothPart):
     r"""Minimise $f(x) + g(x)$ subject to $h(x) = 0$ and $c(x) \le 0$.
 
     The unknown is a `KKTPoint` $(x, y, \lambda)$; a start may be the primal point alone, with multipliers 0
@@ -72,23 +72,8 @@ class Constrained(Problem):
         for name, part in {"f": self.f, "eq": self.eq, "ineq": self.ineq}.items():
             if not callable(part) and (part is not None or name == "f"):
                 raise TypeError(f"{name} must be callable, got {type(part).__name__}")
-        if not isinstance(self.g, Function):
-            raise TypeError(f"g must be a frechet.convex.Function, got {type(self.g).__name__}")
 
-    # The oracles; they take the primal point.
-
-    def value(self, x: PyTree[Array]) -> Scalar:
-        """The smooth objective, ``f(x)``."""
-        out = lift.call(self.f, x)
-        if jnp.shape(out) != ():
-            raise TypeError(
-                f"the objective must return a scalar, got shape {jnp.shape(out)}; take its sum or mean"
-            )
-        return out
-
-    def gradient(self, x: PyTree[Array]) -> PyTree[Array]:
-        """Gradient of the smooth objective."""
-        return jax.grad(self.value)(x)
+    # The oracles; they take the primal point. Those of f and g alone are inherited.
 
     def equality(self, x: PyTree[Array]) -> PyTree[Array]:
         """``h(x)``; None where there are no equations."""
@@ -111,10 +96,6 @@ class Constrained(Problem):
         """Hessian of the Lagrangian in the primal point, applied to ``v``."""
         gradient = lambda x: self.lagrangian_gradient(z._replace(primal=x))  # noqa: E731
         return jax.jvp(gradient, (z.primal,), (v,))[1]
-
-    def prox(self, x: PyTree[Array], step: Any) -> PyTree[Array]:
-        """Proximal map of ``step * g``."""
-        return self.g.prox(x, step)
 
     def infeasibility(self, x: PyTree[Array]) -> Scalar:
         """The largest violation of a constraint, in absolute value."""

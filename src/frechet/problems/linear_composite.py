@@ -13,7 +13,7 @@ from frechet.convex import parameters
 from frechet.convex.function import Function
 from frechet.convex.zero import Zero
 from frechet.core import lift, tree
-from frechet.core.problem import Problem
+from frechet.problems.smooth_part import SmoothPart
 
 
 class PrimalDual(NamedTuple):
@@ -46,7 +46,7 @@ class LinearMap(eqx.Module):
         return self.operator @ x
 
 
-class LinearComposite(Problem):
+class LinearComposite(SmoothPart):
     r"""Minimise $f(x) + g(x) + h(Kx)$, with $f$ smooth, $g$ and $h$ proximable and $K$ linear.
 
     Total variation ($K$ takes differences), the generalised lasso, basis pursuit and its kin ($h$ the
@@ -97,34 +97,13 @@ class LinearComposite(Problem):
     def __check_init__(self):
         if self.f is not None and not callable(self.f):
             raise TypeError(f"f must be callable or None, got {type(self.f).__name__}")
-        for name, part in {"g": self.g, "h": self.h}.items():
-            if not isinstance(part, Function):
-                raise TypeError(f"{name} must be a frechet.convex.Function, got {type(part).__name__}")
+        if not isinstance(self.h, Function):
+            raise TypeError(f"h must be a frechet.convex.Function, got {type(self.h).__name__}")
 
     # The oracles; but for `residual`, they take the primal point or something in the form of $Kx$.
 
     def value(self, x: PyTree[Array]) -> Scalar:
-        """The smooth part, ``f(x)``."""
-        if self.f is None:
-            return jnp.zeros((), jnp.result_type(*jax.tree.leaves(x)))
-        out = lift.call(self.f, x)
-        if jnp.shape(out) != ():
-            raise TypeError(
-                f"the objective must return a scalar, got shape {jnp.shape(out)}; take its sum or mean"
-            )
-        return out
-
-    def gradient(self, x: PyTree[Array]) -> PyTree[Array]:
-        """Gradient of the smooth part."""
-        return jax.grad(self.value)(x)
-
-    def value_and_gradient(self, x: PyTree[Array]) -> tuple[Scalar, PyTree[Array]]:
-        """The smooth part and its gradient, for one evaluation of each."""
-        return jax.value_and_grad(self.value)(x)
-
-    def hvp(self, x: PyTree[Array], v: PyTree[Array]) -> PyTree[Array]:
-        """Hessian of the smooth part at ``x`` applied to ``v``."""
-        return jax.jvp(jax.grad(self.value), (x,), (v,))[1]
+        return jnp.zeros((), jnp.result_type(*jax.tree.leaves(x))) if self.f is None else super().value(x)
 
     def forward(self, x: PyTree[Array]) -> PyTree[Array]:
         """$Kx$."""
@@ -136,10 +115,6 @@ class LinearComposite(Problem):
             return u
         form = jax.eval_shape(lambda: x)
         return jax.linear_transpose(lambda v: lift.call(self.K, v), form)(u)[0]  # pyright: ignore
-
-    def prox(self, x: PyTree[Array], step: Any) -> PyTree[Array]:
-        """Proximal map of ``step * g``."""
-        return self.g.prox(x, step)
 
     def outer_prox(self, z: PyTree[Array], step: Any) -> PyTree[Array]:
         """Proximal map of ``step * h``."""
