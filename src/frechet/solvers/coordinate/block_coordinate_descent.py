@@ -1,17 +1,85 @@
 """Proximal coordinate descent on the rows of a coefficient matrix."""
 
+import abc
 import math
 from typing import ClassVar
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray, Scalar
 
 from frechet.core.calls import Calls
 from frechet.core.solver import Solver, State
 from frechet.losses.linear_model import LinearModel, is_concrete
 from frechet.problems.composite import Composite
-from frechet.solvers.coordinate.columns import squared_norms, take_columns
+from frechet.solvers.coordinate.columns import Columns, squared_norms, take_columns
+
+
+class PredictionModel(eqx.Module):
+    r"""A smooth $f(W) = h(AW) + \langle b, W\rangle$, with what it takes to change a row of $W$.
+
+    `BlockCoordinateDescent` makes one of a linear model; one of your own may stand in its place as the smooth
+    part of a composite problem.
+    """
+
+    @abc.abstractmethod
+    def __call__(self, x: Float[Array, "p ..."]) -> Scalar:
+        """$f(W)$."""
+
+    @abc.abstractmethod
+    def predict(self, x: Float[Array, "p ..."]) -> Array:
+        """The predictions $AW$."""
+
+    @abc.abstractmethod
+    def row_gradient(self, z: Array, j: Int[Array, ""]) -> Array:
+        """The gradient with respect to row j of $W$, where the predictions are ``z``."""
+
+    @abc.abstractmethod
+    def moved(self, z: Array, j: Int[Array, ""], change: Array) -> Array:
+        """The predictions after ``change`` is added to row j of $W$."""
+
+    @abc.abstractmethod
+    def row_curvature(self) -> Float[Array, " p"]:
+        """Bounds on the curvature in each row, shape (p,)."""
+
+    def offers(self) -> dict[str, str]:
+        """The oracles beyond value and gradient."""
+        return {"row gradients": "gradients of single rows, from predictions A W"}
+
+
+class LossRows(PredictionModel):
+    """A linear model as a `PredictionModel`."""
+
+    model: LinearModel
+    columns: Columns
+    scale: Array
+
+    @staticmethod
+    def of(model: LinearModel, x: Array) -> "LossRows":
+        """With all columns at hand; ``x`` is the coefficients, or like them."""
+        scale = jnp.asarray(1 / model.count, x.dtype)
+        scale = scale if model.sample_weight is None else scale * model.sample_weight
+        return LossRows(model, take_columns(model, jnp.arange(x.shape[0])), scale)
+
+    def __call__(self, x: Float[Array, "p ..."]) -> Scalar:
+        return self.model(x)
+
+    def predict(self, x: Float[Array, "p ..."]) -> Array:
+        return self.model.predict(x)
+
+    def row_gradient(self, z: Array, j: Int[Array, ""]) -> Array:
+        y, weight = self.columns.rows(j, self.model.y), self.columns.rows(j, self.scale)
+        total = lambda z: jnp.sum(weight * self.model.pointwise(z, y))  # noqa: E731
+        return self.columns.entries(j) @ jax.grad(total)(self.columns.rows(j, z))
+
+    def moved(self, z: Array, j: Int[Array, ""], change: Array) -> Array:
+        # The predictions of several outputs are moved one output at a time.
+        add = self.columns.add if z.ndim == 1 else jax.vmap(self.columns.add, (1, None, 0), 1)
+        return add(z, j, change)
+
+    def row_curvature(self) -> Float[Array, " p"]:
+        return self.model.curvature * squared_norms(self.model) / self.model.count
 
 
 class BlockCoordinateDescentState(State):
@@ -31,7 +99,8 @@ class BlockCoordinateDescent(Solver):
     row once, in order, and keeps the predictions $XW$ up to date, so that a row costs what a column of $X$
     does. The objective never rises. Multinomial regression with a group lasso (`frechet.convex.Rows` of
     `frechet.convex.L2`) is of this form, and so is any separable penalty; for one coefficient a feature
-    `CoordinateDescent`, which works on the support, is faster.
+    `CoordinateDescent`, which works on the support, is faster. The smooth part may also be a function of a
+    linear map of one's own, a `PredictionModel` with bounds $L_j$ on its curvature in each row.
 
     ``calls.coordinate`` counts updates of one entry of $W$, ``calls.matvec`` the product $XW$ that a step
     starts with. Every differentiation mode works.
@@ -52,21 +121,25 @@ class BlockCoordinateDescent(Solver):
     """
 
     accepts: ClassVar[type] = Composite
-    needs: ClassVar[frozenset[str]] = frozenset({"linear model", "rows"})
+    needs: ClassVar[frozenset[str]] = frozenset({"rows"})
 
     def fits(self, problem: Composite) -> str | None:
         reason = super().fits(problem)
         if reason:
             return reason
-        c = _model(problem).curvature
-        if is_concrete(c) and not math.isfinite(c):
-            return f"needs a loss of bounded curvature, which {type(problem.f).__name__} has not"
+        f = problem.f
+        if isinstance(f, PredictionModel):
+            return None
+        if not isinstance(f, LinearModel):
+            return f"needs linear model, which this {problem.kind} does not offer"
+        if is_concrete(f.curvature) and not math.isfinite(f.curvature):
+            return f"needs a loss of bounded curvature, which {type(f).__name__} has not"
         return None
 
     def init(self, problem: Composite, x0: Array, *, key: PRNGKeyArray) -> BlockCoordinateDescentState:
-        f = _model(problem)
-        f.check_prediction(jax.eval_shape(f.predict, x0))  # pyright: ignore[reportArgumentType]
-        L = (f.curvature * squared_norms(f) / f.count).astype(x0.dtype)
+        if isinstance(problem.f, LinearModel):
+            problem.f.check_prediction(jax.eval_shape(problem.f.predict, x0))  # pyright: ignore
+        L = _by_rows(problem, x0).row_curvature().astype(x0.dtype)
         # A column of zeros moves freely: its bound is a tiny number in place of zero.
         least = jnp.finfo(L.dtype).eps * jnp.max(L)
         return BlockCoordinateDescentState(x0, Calls(), jnp.maximum(L, jnp.where(least > 0, least, 1)))
@@ -74,27 +147,20 @@ class BlockCoordinateDescent(Solver):
     def step(
         self, problem: Composite, state: BlockCoordinateDescentState, *, key: PRNGKeyArray
     ) -> BlockCoordinateDescentState:
-        f, g = _model(problem), problem.g
-        p = state.lipschitz.size
-        columns = take_columns(f, jnp.arange(p))
-        scale = jnp.asarray(1 / f.count, state.x.dtype)
-        scale = scale if f.sample_weight is None else scale * f.sample_weight
-        # The predictions of several outputs are moved one output at a time.
-        add = columns.add if state.x.ndim == 1 else jax.vmap(columns.add, (1, None, 0), 1)
+        f, g = _by_rows(problem, state.x), problem.g
 
         def update(j: Int[Array, ""], carry: tuple[Array, Array]) -> tuple[Array, Array]:
             x, z = carry
-            y, weight = columns.rows(j, f.y), columns.rows(j, scale)
-            total = lambda z: jnp.sum(weight * f.pointwise(z, y))  # noqa: E731
-            gradient = columns.entries(j) @ jax.grad(total)(columns.rows(j, z))
             step = 1 / state.lipschitz[j]
-            row = g.prox_row(x[j] - step * gradient, j, step)
-            return x.at[j].set(row), add(z, j, row - x[j])
+            row = g.prox_row(x[j] - step * f.row_gradient(z, j), j, step)
+            return x.at[j].set(row), f.moved(z, j, row - x[j])
 
-        x, _ = jax.lax.fori_loop(0, p, update, (state.x, f.predict(state.x)))
+        start = (state.x, f.predict(state.x))
+        x, _ = jax.lax.fori_loop(0, state.lipschitz.size, update, start)
         calls = state.calls.add(coordinate=state.x.size, matvec=1)
         return BlockCoordinateDescentState(x, calls, state.lipschitz)
 
 
-def _model(problem: Composite) -> LinearModel:
-    return problem.f  # pyright: ignore[reportReturnType]
+def _by_rows(problem: Composite, x: Array) -> PredictionModel:
+    f = problem.f
+    return f if isinstance(f, PredictionModel) else LossRows.of(f, x)  # pyright: ignore[reportArgumentType]

@@ -1,7 +1,9 @@
 """Broyden's good method with a derivative-free line search."""
 
+from collections.abc import Callable
 from typing import Any, ClassVar
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
@@ -14,12 +16,55 @@ from frechet.problems.equations import Root
 from frechet.solvers.trial_loop import trial_loop
 
 
+class FullInverse(eqx.Module):
+    """An approximate inverse of the Jacobian, dense."""
+
+    matrix: Float[Array, "n n"]
+
+    def times(self, v: Float[Array, " n"]) -> Float[Array, " n"]:
+        """$H v$."""
+        return self.matrix @ v
+
+    def transposed_times(self, v: Float[Array, " n"]) -> Float[Array, " n"]:
+        r"""$H^\top v$."""
+        return self.matrix.T @ v
+
+    def plus(self, c: Float[Array, " n"], d: Float[Array, " n"], count: Int[Array, ""]) -> "FullInverse":
+        r"""$H + c\,d^\top$; ``count`` says the how manieth change it is, from 0."""
+        return FullInverse(self.matrix + jnp.outer(c, d))
+
+
+class LimitedInverse(eqx.Module):
+    r"""$\gamma I + \sum_j c_j d_j^\top$ with the newest changes alone, one a row of ``c`` and ``d``."""
+
+    scale: Scalar
+    c: Float[Array, "history n"]
+    d: Float[Array, "history n"]
+
+    def times(self, v: Float[Array, " n"]) -> Float[Array, " n"]:
+        """$H v$."""
+        return self.scale * v + (self.d @ v) @ self.c
+
+    def transposed_times(self, v: Float[Array, " n"]) -> Float[Array, " n"]:
+        r"""$H^\top v$."""
+        return self.scale * v + (self.c @ v) @ self.d
+
+    def plus(self, c: Float[Array, " n"], d: Float[Array, " n"], count: Int[Array, ""]) -> "LimitedInverse":
+        """With one more change, in the place of the oldest."""
+        slot = count % self.c.shape[0]
+        return LimitedInverse(self.scale, self.c.at[slot].set(c), self.d.at[slot].set(d))
+
+
 class BroydenState(State):
-    """``value`` is $F(x)$, ``inverse`` the approximate inverse of its Jacobian, ``count`` the steps taken."""
+    """``value`` is $F(x)$, ``inverse`` the approximate inverse of its Jacobian, ``count`` the steps taken.
+
+    ``length`` is the last $t$.
+    """
 
     value: Float[Array, " n"]
-    inverse: Float[Array, "n n"]
+    inverse: FullInverse | LimitedInverse
     count: Int[Array, ""]
+    length: Scalar
 
 
 class Broyden(Solver):
@@ -33,9 +78,17 @@ class Broyden(Solver):
     the least change that makes $H_{k+1} y = s$; it is left out where the denominator is too small. The step
     $-t H_k F(x_k)$ is shortened until
     $\|F(x_{k+1})\| \le (1 + \eta_k)\|F(x_k)\| - \sigma\|s\|^2$ with summable $\eta_k$, which asks for no
-    derivatives. Convergence is superlinear near a root with a regular Jacobian. The start costs a Jacobian
-    (as many products as unknowns) and a factorisation, a step one value for every length tried. The inverse
-    is kept dense.
+    derivatives. Convergence is superlinear near a root with a regular Jacobian. The start costs a value, a
+    Jacobian (as many products as unknowns) and a factorisation, a step one value for every length tried. The
+    inverse is kept dense; with a ``history`` it is not, nor is a Jacobian ever computed.
+
+    Args:
+        history: how many changes are kept, the newest ones, of an inverse that starts as a multiple of the
+            identity, for many unknowns; None for a dense inverse that starts as that of the Jacobian.
+        scale: that multiple; of the sign of the Jacobian where it has one, so negative for
+            $F(x) = T(x) - x$ with a contraction $T$.
+        step_size: the length $t$ of all steps, or a function of the step's number from 0; None for the
+            search.
 
     Source:
         Broyden 1965, A class of methods for solving nonlinear simultaneous equations; Li, Fukushima 2000, A
@@ -52,33 +105,50 @@ class Broyden(Solver):
 
     accepts: ClassVar[type] = Root
     check_every: ClassVar[int] = 1
+    history: int | None = eqx.field(default=None, static=True)
+    scale: float | Array = 1.0
+    step_size: float | Array | Callable[[Int[Array, ""]], Scalar] | None = None
+
+    def __check_init__(self):
+        if self.history is not None and self.history < 1:
+            raise ValueError(f"history must be at least 1 or None, got {self.history}")
 
     def init(self, problem: Root, x0: PyTree[Array], *, key: PRNGKeyArray) -> BroydenState:
         x, unravel = ravel_pytree(x0)
         F = lambda v: _value(problem, unravel(v))  # noqa: E731
+        count, calls = jnp.zeros((), jnp.int32), Calls().add(value=1)
+        one = jnp.ones((), x.dtype)
+        if self.history is not None:
+            empty = jnp.zeros((self.history, x.size), x.dtype)
+            inverse = LimitedInverse(jnp.asarray(self.scale, x.dtype), empty, empty)
+            return BroydenState(x0, calls, F(x), inverse, count, one)
         value, push = jax.linearize(F, x)
         identity = jnp.eye(x.size, dtype=x.dtype)
-        inverse = jnp.linalg.inv(jax.vmap(push, out_axes=1)(identity))
+        matrix = jnp.linalg.inv(jax.vmap(push, out_axes=1)(identity))
         # A singular Jacobian is no reason to stop: the corrections start from the identity then.
-        inverse = jnp.where(jnp.all(jnp.isfinite(inverse)), inverse, identity)
-        calls = Calls().add(value=1, hvp=x.size, factorisation=1)
-        return BroydenState(x0, calls, value, inverse, jnp.zeros((), jnp.int32))
+        inverse = FullInverse(jnp.where(jnp.all(jnp.isfinite(matrix)), matrix, identity))
+        return BroydenState(x0, calls.add(hvp=x.size, factorisation=1), value, inverse, count, one)
 
     def step(self, problem: Root, state: BroydenState, *, key: PRNGKeyArray) -> BroydenState:
         x = ravel_pytree(state.x)[0]
         H, old = state.inverse, state.value
-        d = -(H @ old)
-        slack = 1 / (1.0 + state.count).astype(x.dtype) ** 2
-        _, (ahead, value), n = trial_loop(
-            _trial, _decreased, jnp.ones((), x.dtype), problem, state.x, d, tree.norm(old), slack
-        )
+        d = -H.times(old)
+        if self.step_size is None:
+            slack = 1 / (1.0 + state.count).astype(x.dtype) ** 2
+            length, (ahead, value), n = trial_loop(
+                _trial, _decreased, jnp.ones((), x.dtype), problem, state.x, d, tree.norm(old), slack
+            )
+        else:
+            length = self.step_size(state.count) if callable(self.step_size) else self.step_size
+            length, n = jnp.asarray(length, x.dtype), 1
+            ahead, value = _trial(length, problem, state.x, d)
         s, y = ravel_pytree(ahead)[0] - x, value - old
-        Hy = H @ y
+        Hy = H.times(y)
         denominator = s @ Hy
-        sound = jnp.abs(denominator) > 1e-4 * (s @ s)
-        change = jnp.outer(s - Hy, s @ H) / jnp.where(sound, denominator, 1)
-        inverse = H + jnp.where(sound, change, 0)
-        return BroydenState(ahead, state.calls.add(value=n), value, inverse, state.count + 1)
+        sound = jnp.abs(denominator) > 1e-4 * tree.norm(s) * tree.norm(Hy)
+        change = jnp.where(sound, (s - Hy) / jnp.where(sound, denominator, 1), 0)
+        inverse = H.plus(change, H.transposed_times(s), state.count)
+        return BroydenState(ahead, state.calls.add(value=n), value, inverse, state.count + 1, length)
 
 
 def _value(problem: Root, x: PyTree[Array]) -> Float[Array, " n"]:

@@ -1,5 +1,6 @@
 """Iterative refinement: residuals in full precision, corrections in less."""
 
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import equinox as eqx
@@ -7,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import lineax as lx
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, PRNGKeyArray, PyTree
+from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from frechet.core.calls import Calls
 from frechet.core.solver import Solver, State
@@ -15,9 +16,10 @@ from frechet.problems.equations import Root
 
 
 class IterativeRefinementState(State):
-    """``factors`` are the arrays of the linear solver's factorisation."""
+    """``factors`` are the arrays of the linear solver's factorisation, ``residual`` is $F(x)$."""
 
     factors: list[Array]
+    residual: Float[Array, " n"]
 
 
 class IterativeRefinement(Solver):
@@ -28,14 +30,16 @@ class IterativeRefinement(Solver):
     $\bar A$ is the Jacobian of $F$ at the start (or an ``approximation``), factorised once and in low
     precision; $F$ is evaluated in that of ``x``. A linear system is ``Root(lambda x: A @ x - b)``: float32
     factors with float64 residuals give float64 accuracy, an error of $\kappa(A)\,\epsilon_{32}$ times the
-    last at each step, as long as that is below one. The start costs a Jacobian (as many products as unknowns)
-    and a factorisation, a step one value.
+    last at each step, as long as that is below one. The start costs a value, a Jacobian (as many products as
+    unknowns) and a factorisation, a step one value.
 
     Args:
         solver: a Lineax solver of square systems.
         precision: the dtype of the factorisation.
         approximation: a matrix $\bar A$, shape (n, n), in place of the Jacobian, such as that of a
-            simpler model; it then costs no Jacobian.
+            simpler model; it then costs no Jacobian. Or $\bar A^{-1}$ itself, a callable from a residual like
+            ``x`` to a correction, such as a few steps of an iterative solver; it then costs no
+            factorisation either, and the solver and its precision are not used.
 
     Source:
         Wilkinson 1963, Rounding Errors in Algebraic Processes; Moler 1967, Iterative refinement in floating
@@ -55,17 +59,22 @@ class IterativeRefinement(Solver):
     check_every: ClassVar[int] = 1
     solver: lx.AbstractLinearSolver = eqx.field(default_factory=lx.LU, static=True)
     precision: Any = eqx.field(default=jnp.float32, static=True, converter=jnp.dtype)
-    approximation: Array | None = None
+    approximation: Array | Callable[[PyTree[Array]], PyTree[Array]] | None = None
 
     def init(self, problem: Root, x0: PyTree[Array], *, key: PRNGKeyArray) -> IterativeRefinementState:
         x, unravel = ravel_pytree(x0)
+        F = lambda v: ravel_pytree(problem.optimality(unravel(v)))[0]  # noqa: E731
+        calls = Calls().add(value=1)
         if self.approximation is None:
-            push = jax.linearize(lambda v: ravel_pytree(problem.optimality(unravel(v)))[0], x)[1]
+            residual, push = jax.linearize(F, x)
             matrix = jax.vmap(push, out_axes=1)(jnp.eye(x.size, dtype=x.dtype))
-            calls = Calls().add(value=1, hvp=x.size, factorisation=1)
+            calls = calls.add(hvp=x.size)
         else:
-            matrix, calls = jnp.asarray(self.approximation), Calls().add(factorisation=1)
-        return IterativeRefinementState(x0, calls, self._factorised(matrix)[0])
+            residual, matrix = F(x), self.approximation
+        if callable(matrix):
+            return IterativeRefinementState(x0, calls, [], residual)
+        factors = self._factorised(jnp.asarray(matrix))[0]
+        return IterativeRefinementState(x0, calls.add(factorisation=1), factors, residual)
 
     def _factorised(self, matrix: Array) -> tuple[list[Array], Any]:
         """The linear solver's arrays for a matrix, and what of its state is static."""
@@ -82,17 +91,25 @@ class IterativeRefinement(Solver):
         self, problem: Root, state: IterativeRefinementState, *, key: PRNGKeyArray
     ) -> IterativeRefinementState:
         x, unravel = ravel_pytree(state.x)
-        residual = ravel_pytree(problem.optimality(state.x))[0]
-        low = self._low(x)
+        # Scaled, so that what is small in x's precision is not lost in the lower one.
+        size = jnp.max(jnp.abs(state.residual), initial=0.0)
+        size = jnp.where(size > 0, size, 1)
+        scaled = state.residual / size
+        if callable(self.approximation):
+            correction = ravel_pytree(self.approximation(unravel(scaled)))[0]
+        else:
+            correction = self._solved(state.factors, scaled)
+        ahead = unravel(x - size * correction.astype(x.dtype))
+        residual = ravel_pytree(problem.optimality(ahead))[0]
+        return IterativeRefinementState(ahead, state.calls.add(value=1), state.factors, residual)
+
+    def _solved(self, leaves: list[Array], right: Array) -> Array:
+        """The solution for one right-hand side."""
+        low = self._low(right)
         # For the static part alone; nothing of it is computed.
         static: list = []
-        blank = jnp.zeros((x.size, x.size), low)
+        blank = jnp.zeros((right.size, right.size), low)
         jax.eval_shape(lambda m: static.append(self._factorised(m)[1]), blank)
         treedef, rest = static[0]
-        factors = eqx.combine(jax.tree.unflatten(treedef, state.factors), rest)
-        # Scaled, so that what is small in x's precision is not lost in the lower one.
-        size = jnp.max(jnp.abs(residual), initial=0.0)
-        size = jnp.where(size > 0, size, 1)
-        correction, _, _ = self.solver.compute(factors, (residual / size).astype(low), {})
-        ahead = x - size * correction.astype(x.dtype)
-        return IterativeRefinementState(unravel(ahead), state.calls.add(value=1), state.factors)
+        factors = eqx.combine(jax.tree.unflatten(treedef, leaves), rest)
+        return self.solver.compute(factors, right.astype(low), {})[0]
