@@ -197,7 +197,9 @@ def test_at_a_kink_one_element_of_the_generalised_jacobian_is_returned():
         problem = fr.Composite(lambda x: 0.5 * (x - 1.0) ** 2, fr.convex.L1(lam))
         return fr.solve(problem, jnp.zeros(()), FISTA(), tol=1e-12).x
 
-    assert -1 <= float(jax.grad(x_of)(1.0)) <= 0
+    with pytest.warns(fr.DerivativeWarning, match="at a kink"):
+        assert -1 <= float(jax.grad(x_of)(1.0)) <= 0
+        jax.effects_barrier()
     assert float(jax.grad(x_of)(0.5)) == pytest.approx(-1)
     assert float(jax.grad(x_of)(1.5)) == pytest.approx(0)
 
@@ -225,6 +227,16 @@ def test_a_singular_jacobian_is_flagged_unless_declared():
         minimum_norm = jax.jacfwd(lambda a: x_of(a, Valley))(1.0)
         jax.effects_barrier()
     np.testing.assert_allclose(minimum_norm, [0.5, 0.5], rtol=1e-8)
+
+
+def test_where_a_linear_solve_fails_nothing_is_raised_under_jit():
+    """Dense (a singular matrix) and by products alone, in reverse mode, where Lineax would raise."""
+    for n in (2, 300):
+        f = lambda t, n=n: jnp.sum(fr.solve(fr.Root(lambda x: (x - t) ** 2), jnp.ones(n)).x)  # noqa: E731
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            assert not np.isclose(jax.jit(jax.grad(f))(1.0), n)
+            jax.effects_barrier()
 
 
 def test_a_converged_derivative_is_silent(data):

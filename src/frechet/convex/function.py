@@ -1,12 +1,13 @@
 """The protocol of a convex function that shows its proximal map."""
 
 import abc
+import functools
 from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, PyTree, Scalar
+from jaxtyping import Array, Bool, PyTree, Scalar
 
 from frechet.convex.parameters import floating
 
@@ -120,6 +121,29 @@ class Function(eqx.Module):
     def residual(self, x: PyTree[Array], gradient: PyTree[Array]) -> PyTree[Array]:
         r"""$x - \mathrm{prox}_g(x - \text{gradient})$: zero iff $-\text{gradient} \in \partial g(x)$."""
         return _subtract(x, self.prox(_subtract(x, gradient), 1.0))
+
+    def near_kink(self, x: PyTree[Array], distance: Scalar) -> Bool[Array, ""]:
+        """Whether the slopes of the proximal map of step 1 change within ``distance`` of ``x``.
+
+        Looked for along one direction, on both sides of ``x``; where slopes change smoothly they hardly do
+        over a short distance.
+        """
+        if self.smooth:
+            return jnp.asarray(False)
+        x = floating(x)
+
+        def along(value: Array) -> Array:
+            # of sizes between 1/2 and 1 and no pattern that a proximal map could annul
+            wave = jnp.cos(1.7 + 2.3 * jnp.arange(value.size)).reshape(value.shape)
+            return (0.5 * (wave + jnp.sign(wave))).astype(value.dtype)
+
+        pace = jax.tree.map(along, x)
+        shifted = lambda t: jax.tree.map(lambda v, d: (v + t * d).astype(v.dtype), x, pace)  # noqa: E731
+        ahead, at, behind = (self.prox(v, 1.0) for v in (shifted(distance), x, shifted(-distance)))
+        bends = jax.tree.map(
+            lambda a, b, c: jnp.any(jnp.abs(a + c - 2 * b) > 0.2 * distance), ahead, at, behind
+        )
+        return functools.reduce(jnp.logical_or, jax.tree.leaves(bends), jnp.asarray(False))
 
     def envelope(self, x: PyTree[Array], step: Any) -> Scalar:
         r"""Moreau envelope $\min_u g(u) + \|u - x\|_2^2 / (2 s)$ with $s$ = ``step``, a scalar."""

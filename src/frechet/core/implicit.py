@@ -16,6 +16,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, PyTree
 
+from frechet.core import tree
 from frechet.core.problem import Problem
 
 DENSE_UP_TO = 256
@@ -39,7 +40,8 @@ def tangent(
 
     The Jacobian is that of automatic differentiation: where the optimality map has a kink (a coordinate
     of a lasso exactly at the threshold, say) it is one element of the generalised Jacobian, the one the
-    prox's own derivative rule picks.
+    prox's own derivative rule picks. Where the problem knows of such a kink nearer than the solution is
+    exact (see `Problem.near_kink`), a `DerivativeWarning` is issued at run time.
 
     Up to `DENSE_UP_TO` unknowns the Jacobian is formed and factorised. Beyond, products alone are used:
     conjugate gradients where the problem names its symmetric parts (see `Problem.symmetric_parts`), GMRES
@@ -66,25 +68,29 @@ def tangent(
     # Under vmap it is batched wherever the Jacobian is: Equinox cannot transpose a solve where it is not.
     rhs = jnp.where(jnp.isnan(flat), jnp.nan, rhs)
     at_solution = lambda z: F(theta, z)  # noqa: E731
+    smooth = ~_near_kink(problem, x)
     if solver is None and not problem.isolated:
         solver = lx.SVD()
     if flat.size <= DENSE_UP_TO and not isinstance(solver, _MATRIX_FREE):
         operator = lx.MatrixLinearOperator(jax.jacfwd(at_solution)(flat))
         if solver is not None:
-            warn_unless(converged, jnp.asarray(True))
+            warn_unless(converged, jnp.asarray(True), smooth)
             return unravel(_solve(operator, rhs, solver))
-        warn_unless(converged, _regular(operator.matrix))
-        return unravel(_solve(operator, rhs, lx.LU(), state=lx.LU().init(operator, {})))
+        warn_unless(converged, _regular(operator.matrix), smooth)
+        return unravel(jnp.linalg.solve(operator.matrix, rhs))
 
-    warn_unless(converged, jnp.asarray(True))
+    warn_unless(converged, jnp.asarray(True), smooth)
     tol = float(jnp.finfo(flat.dtype).eps) ** 0.75
     parts = problem.symmetric_parts(x) if solver is None else None
     if parts is not None:
         D, H = (lambda v, part=part: ravel_pytree(part(unravel(v)))[0] for part in parts)
         return unravel(_solve_symmetric(D, H, rhs, lx.CG(rtol=tol, atol=tol, max_steps=10 * flat.size)))
     operator = _operator(jax.linearize(at_solution, flat)[1], flat)
-    gmres = lx.GMRES(rtol=tol, atol=tol, restart=64, max_steps=10 * flat.size)
-    return unravel(_solve(operator, rhs, gmres if solver is None else solver))
+    if solver is not None:
+        return unravel(_solve(operator, rhs, solver))
+    return unravel(
+        _regular_solve(operator, rhs, lx.GMRES(rtol=tol, atol=tol, restart=64, max_steps=10 * flat.size))
+    )
 
 
 def _solve_symmetric(D: Product, H: Product, rhs: Array, cg: lx.CG) -> Array:
@@ -99,15 +105,25 @@ def _solve_symmetric(D: Product, H: Product, rhs: Array, cg: lx.CG) -> Array:
         return D(v - Dv + H(Dv))
 
     operator = _operator(S, rhs, lx.symmetric_tag, lx.positive_semidefinite_tag)
-    return D(_solve(operator, D(rhs - H(rhs)), cg)) + rhs
+    return D(_regular_solve(operator, D(rhs - H(rhs)), cg)) + rhs
 
 
 def _operator(products: Product, like: Array, *tags: object) -> lx.FunctionLinearOperator:
     return lx.FunctionLinearOperator(products, jax.ShapeDtypeStruct(like.shape, like.dtype), tags)
 
 
-def _solve(operator: lx.AbstractLinearOperator, rhs: Array, solver: lx.AbstractLinearSolver, **kwargs: Any):
-    return lx.linear_solve(operator, rhs, solver, throw=False, **kwargs).value
+def _solve(operator: lx.AbstractLinearOperator, rhs: Array, solver: lx.AbstractLinearSolver) -> Array:
+    return lx.linear_solve(operator, rhs, solver, throw=False).value
+
+
+def _regular_solve(operator: lx.AbstractLinearOperator, rhs: Array, solver: lx.AbstractLinearSolver) -> Array:
+    # Transposed by Lineax, a solve that fails would raise.
+    return jax.lax.custom_linear_solve(
+        operator.mv,
+        rhs,
+        lambda _, r: _solve(operator, r, solver),
+        transpose_solve=lambda _, r: _solve(operator.T, r, solver),
+    )
 
 
 _MATRIX_FREE = (lx.CG, lx.GMRES, lx.BiCGStab, lx.Normal, lx.LSMR)
@@ -122,10 +138,20 @@ def _regular(matrix: Array) -> Bool[Array, ""]:
     return jnp.min(pivots) > matrix.shape[0] * eps * jnp.max(pivots)
 
 
-def warn_unless(converged: Bool[Array, ""], regular: Bool[Array, ""]) -> None:
-    """Issues a `DerivativeWarning` at run time where either does not hold."""
+def _near_kink(problem: Problem, x: PyTree[Array]) -> Bool[Array, ""]:
+    """Whether the optimality map has a kink that the solution's error may reach."""
+    constant = lambda v: jax.lax.stop_gradient(v) if isinstance(v, jax.Array | np.ndarray) else v  # noqa: E731
+    problem, x = jax.tree.map(constant, (problem, x))
+    eps = max(float(jnp.finfo(v.dtype).eps) for v in jax.tree.leaves(x))
+    return problem.near_kink(x, 2 * tree.norm(problem.optimality(x)) + eps**0.5)
 
-    def warn(converged: Any, regular: Any) -> None:
+
+def warn_unless(
+    converged: Bool[Array, ""], regular: Bool[Array, ""], smooth: Bool[Array, ""] | bool = True
+) -> None:
+    """Issues a `DerivativeWarning` at run time where one of them does not hold."""
+
+    def warn(converged: Any, regular: Any, smooth: Any) -> None:
         if not np.all(converged):
             warnings.warn(
                 "derivative of a solve that did not converge: its error is of the order of the solution's; "
@@ -140,8 +166,20 @@ def warn_unless(converged: Bool[Array, ""], regular: Bool[Array, ""]) -> None:
                 DerivativeWarning,
                 stacklevel=2,
             )
+        elif not np.all(smooth):
+            warnings.warn(
+                "derivative at a kink of the optimality map (a constraint or bound weakly active, or a "
+                "coordinate at its threshold): it may hold on one side only",
+                DerivativeWarning,
+                stacklevel=2,
+            )
 
     # The branch keeps the host out of every solve that has nothing to say.
     jax.lax.cond(
-        converged & regular, lambda *_: None, lambda *a: jax.debug.callback(warn, *a), converged, regular
+        converged & regular & smooth,
+        lambda *_: None,
+        lambda *a: jax.debug.callback(warn, *a),
+        converged,
+        regular,
+        smooth,
     )

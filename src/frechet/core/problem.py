@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import ClassVar
 
 import equinox as eqx
+import jax.numpy as jnp
 from jaxtyping import Array, Bool, PyTree, Scalar
 
 from frechet.core import tree
@@ -56,6 +57,14 @@ class Problem(eqx.Module):
         Where a problem can name them, implicit derivatives in many unknowns use conjugate gradients.
         """
         return None
+
+    def near_kink(self, x: PyTree[Array], distance: Scalar) -> Bool[Array, ""]:
+        """Whether the optimality map is known to have a kink within about ``distance`` of ``x``.
+
+        There a solution may have one-sided derivatives only, as where a constraint is weakly active; whoever
+        takes a derivative is warned.
+        """
+        return jnp.asarray(False)
 
     def measures(self, x: PyTree[Array]) -> dict[str, Scalar]:
         """Further numbers worth watching, by name; traces and comparisons show them."""

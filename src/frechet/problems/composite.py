@@ -77,6 +77,9 @@ class Composite(SmoothPart):
     def optimality(self, x: PyTree[Array]) -> PyTree[Array]:
         return self.g.residual(x, jax.grad(Composite.value, argnums=1)(self, x))
 
+    def near_kink(self, x: PyTree[Array], distance: Scalar) -> Bool[Array, ""]:
+        return self.g.near_kink(tree.subtract(x, self.gradient(x)), distance)
+
     def symmetric_parts(self, x: PyTree[Array]) -> tuple[Callable, Callable]:
         gradient, H = jax.linearize(self.gradient, x)
         if self.g.smooth:

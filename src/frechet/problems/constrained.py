@@ -1,5 +1,6 @@
 """Smooth constraints: what a point and its multipliers have to satisfy."""
 
+import functools
 from collections.abc import Callable
 from typing import ClassVar, NamedTuple
 
@@ -39,8 +40,9 @@ class Constrained(SmoothPart):
 
     with the entrywise minimum as the complementarity function: it is zero iff $\lambda \ge 0$, $c(x) \le 0$
     and $\lambda_i c_i(x) = 0$. Where a constraint is weakly active ($\lambda_i = c_i(x) = 0$) the map has a
-    kink and the solution in general only one-sided derivatives; the one returned is that which takes
-    such a constraint for inactive. Bounds belong into ``g``, as `frechet.convex.Box`, without multipliers.
+    kink and the solution in general only one-sided derivatives. The one returned takes such a constraint for
+    inactive where both are exactly zero, else goes by the larger of the two; a `frechet.DerivativeWarning`
+    says so. Bounds belong into ``g``, as `frechet.convex.Box`, without multipliers.
 
     Args:
         f: the smooth objective, a callable from a pytree ``x`` to a scalar.
@@ -118,6 +120,13 @@ class Constrained(SmoothPart):
             self.equality(x.primal),
             jax.tree.map(complementarity, x.dual_ineq, self.inequality(x.primal)),
         )
+
+    def near_kink(self, x: KKTPoint, distance: Scalar) -> Bool[Array, ""]:
+        apart = lambda multiplier, c: jnp.min(jnp.abs(multiplier + c), initial=jnp.inf)  # noqa: E731
+        gaps = jax.tree.leaves(jax.tree.map(apart, x.dual_ineq, self.inequality(x.primal)))
+        weakly_active = functools.reduce(jnp.minimum, gaps, jnp.inf) <= distance
+        ahead = tree.subtract(x.primal, self.lagrangian_gradient(x))
+        return weakly_active | self.g.near_kink(ahead, distance)
 
     def measures(self, x: KKTPoint) -> dict[str, Scalar]:
         return {"infeasibility": self.infeasibility(x.primal)}

@@ -130,12 +130,19 @@ class LinearComposite(SmoothPart):
         return self.value(x.primal) + self.g(x.primal) + self.h(self.forward(x.primal))
 
     def optimality(self, x: PrimalDual) -> PrimalDual:
-        pull = self.adjoint(x.dual, x.primal)
-        slope = pull if self.f is None else tree.axpy(1.0, pull, self.gradient(x.primal))
         # By Moreau's identity the dual part is prox_h(Kx + u) - Kx.
         minus_dual = jax.tree.map(jnp.negative, x.dual)
         dual = jax.tree.map(jnp.negative, self.h.residual(self.forward(x.primal), minus_dual))
-        return PrimalDual(self.g.residual(x.primal, slope), dual)
+        return PrimalDual(self.g.residual(x.primal, self._slope(x)), dual)
+
+    def near_kink(self, x: PrimalDual, distance: Scalar) -> Bool[Array, ""]:
+        outer = self.h.near_kink(tree.axpy(1.0, x.dual, self.forward(x.primal)), distance)
+        return outer | self.g.near_kink(tree.subtract(x.primal, self._slope(x)), distance)
+
+    def _slope(self, x: PrimalDual) -> PyTree[Array]:
+        """The gradient in the primal point of all but $g$."""
+        pull = self.adjoint(x.dual, x.primal)
+        return pull if self.f is None else tree.axpy(1.0, pull, self.gradient(x.primal))
 
     def offers(self) -> dict[str, str]:
         offered = {
