@@ -5,10 +5,11 @@ from typing import NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Scalar
 
 from frechet.core.loop import Progress, Verdict
 from frechet.core.problem import Problem
+from frechet.core.solver import Solver
 
 
 class History(eqx.Module):
@@ -42,13 +43,18 @@ def blank(rows: int, dtype) -> Recorder:
     return Recorder(History(jnp.full(rows, -1, int), nan, nan), jnp.ones((), jnp.int32))
 
 
-def record(recorder: Recorder, problem: Problem, progress: Progress, verdict: Verdict) -> Recorder:
+def record(
+    recorder: Recorder, problem: Problem, solver: Solver, progress: Progress, verdict: Verdict
+) -> Recorder:
     """Writes down the check that gave ``verdict``, if it is its turn."""
     check = verdict.checks - 1
     full = check >= recorder.history.step.size * recorder.stride
     recorder = jax.lax.cond(full, _thinned, lambda r: r, recorder)
+
+    def write(r: Recorder) -> Recorder:
+        return _written(r, check // r.stride, solver.objective(problem, progress.state), progress, verdict)
+
     # The objective is evaluated only where it is kept, so that watching a long run costs nothing.
-    write = lambda r: _written(r, check // r.stride, problem, progress, verdict)  # noqa: E731
     return jax.lax.cond(check % recorder.stride == 0, write, lambda r: r, recorder)
 
 
@@ -56,12 +62,12 @@ def close(recorder: Recorder, problem: Problem, progress: Progress, verdict: Ver
     """The history with the last check in it."""
     row = -(-(verdict.checks - 1) // recorder.stride)
     row = jnp.minimum(row, recorder.history.step.size - 1)
-    return _written(recorder, row, problem, progress, verdict).history
+    # The last iterate may lie past the last good one.
+    return _written(recorder, row, problem.objective(progress.x), progress, verdict).history
 
 
-def _written(r: Recorder, row: Array, problem: Problem, progress: Progress, verdict: Verdict) -> Recorder:
-    h = r.history
-    objective = jax.lax.stop_gradient(problem.objective(progress.x))
+def _written(r: Recorder, row: Array, objective: Scalar, progress: Progress, verdict: Verdict) -> Recorder:
+    h, objective = r.history, jax.lax.stop_gradient(objective)
     return r._replace(
         history=History(
             h.step.at[row].set(progress.steps),

@@ -332,7 +332,7 @@ def _loop(parts: Callable[[tuple], tuple], history: int | None) -> batches.Loop:
         now = loop.residual(problem, progress.x).astype(_real_dtype(x0))
         verdict = loop.judge(problem, solver, verdict, progress, previous, now, tol, max_steps)
         if recorder is not None:
-            recorder = trace.record(recorder, problem, progress, verdict)
+            recorder = trace.record(recorder, problem, solver, progress, verdict)
         n = jnp.minimum(solver.check_every, max_steps - progress.steps)
         n = jnp.where(verdict.code == Ending.RUNNING, n, 0)
         return loop.advance(problem, solver, progress, n, key), progress.x, verdict, recorder
@@ -380,7 +380,7 @@ def _unrolled(
         now = jax.lax.stop_gradient(loop.residual(problem, progress.x)).astype(dtype)
         verdict = loop.judge(problem, solver, verdict, progress, previous, now, tol, max_steps)
         if recorder is not None:
-            recorder = trace.record(recorder, problem, progress, verdict)
+            recorder = trace.record(recorder, problem, solver, progress, verdict)
         return progress, previous, verdict, recorder
 
     @jax.checkpoint

@@ -4,7 +4,7 @@ from typing import ClassVar
 
 import equinox as eqx
 import jax.numpy as jnp
-from jaxtyping import Array, Int, PRNGKeyArray, PyTree
+from jaxtyping import Array, Int, PRNGKeyArray, PyTree, Scalar
 
 from frechet.core.calls import Calls
 from frechet.core.problem import Problem
@@ -58,6 +58,10 @@ class Solver(eqx.Module):
         Asked at every residual check; a residual within the tolerance overrules it.
         """
         return jnp.asarray(Ending.RUNNING, jnp.int32)
+
+    def objective(self, problem: Problem, state: State) -> Scalar:
+        """``problem.objective(state.x)``; where the state knows it, without evaluating it again."""
+        return problem.objective(state.x)
 
     @classmethod
     def presets(cls) -> dict[str, "Solver"]:

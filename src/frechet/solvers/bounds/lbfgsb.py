@@ -9,10 +9,11 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree, Scalar
 
 from frechet.core.calls import Calls
-from frechet.core.solver import Solver, State
+from frechet.core.solver import State
 from frechet.problems.composite import Composite
 from frechet.solvers.bounds.compact_bfgs import CompactBFGS
 from frechet.solvers.bounds.wolfe_search import wolfe_search
+from frechet.solvers.known_value import KnownValue
 
 
 class LBFGSBState(State):
@@ -33,7 +34,7 @@ class LBFGSBState(State):
     rho: Float[Array, " history"]
 
 
-class LBFGSB(Solver):
+class LBFGSB(KnownValue):
     r"""L-BFGS-B: a limited-memory quasi-Newton method for smooth $f$ with bounds, or without.
 
     The BFGS model of $f$ is first minimised along the projected gradient path, which says which bounds to

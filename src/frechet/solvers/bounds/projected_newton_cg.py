@@ -8,8 +8,9 @@ from jaxtyping import Array, Bool, PRNGKeyArray, PyTree, Scalar
 
 from frechet.core import tree
 from frechet.core.calls import Calls
-from frechet.core.solver import Solver, State
+from frechet.core.solver import State
 from frechet.problems.composite import Composite
+from frechet.solvers.known_value import KnownValue
 from frechet.solvers.rounding import rounding
 from frechet.solvers.second_order.hessian import hessian
 from frechet.solvers.second_order.truncated_cg import truncated_cg
@@ -23,7 +24,7 @@ class ProjectedNewtonCGState(State):
     residual: Scalar
 
 
-class ProjectedNewtonCG(Solver):
+class ProjectedNewtonCG(KnownValue):
     r"""Bertsekas' two-metric projection: Newton's method inside the bounds, matrix free; convex or not.
 
     A coordinate is held when it lies within $\epsilon_k$ of a bound that its derivative pushes it against,

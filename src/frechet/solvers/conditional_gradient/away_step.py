@@ -9,9 +9,10 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree, Scalar
 from frechet.convex.polytope import Polytope
 from frechet.core import tree
 from frechet.core.calls import Calls
-from frechet.core.solver import Solver, State
+from frechet.core.solver import State
 from frechet.problems.composite import Composite
 from frechet.solvers.conditional_gradient.short_step import short_step
+from frechet.solvers.known_value import KnownValue
 from frechet.solvers.proximal.step_size import Backtracking
 
 
@@ -25,7 +26,7 @@ class AwayStepFrankWolfeState(State):
     backtracking: Backtracking
 
 
-class AwayStepFrankWolfe(Solver):
+class AwayStepFrankWolfe(KnownValue):
     r"""Frank-Wolfe over the hull of few points, which also steps away from a bad one; linearly convergent.
 
     The iterate is a convex combination $x = \sum_i \lambda_i v_i$ of the vertices. A step goes towards the

@@ -8,9 +8,10 @@ from jaxtyping import Array, Bool, PRNGKeyArray, PyTree, Scalar
 
 from frechet.core import tree
 from frechet.core.calls import Calls
-from frechet.core.solver import Solver, State
+from frechet.core.solver import State
 from frechet.problems.composite import Composite
 from frechet.solvers.conditional_gradient.short_step import short_step
+from frechet.solvers.known_value import KnownValue
 from frechet.solvers.proximal.step_size import Backtracking
 
 
@@ -26,7 +27,7 @@ class FrankWolfeState(State):
     backtracking: Backtracking
 
 
-class FrankWolfe(Solver):
+class FrankWolfe(KnownValue):
     r"""Minimises a smooth function over a bounded set by linear minimisations alone.
 
     $$s_k \in \arg\min_{s \in C}\langle\nabla f(x_k), s\rangle, \qquad

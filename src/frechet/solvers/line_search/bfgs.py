@@ -7,15 +7,15 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
-from frechet.core.solver import Solver
 from frechet.problems.composite import Composite
+from frechet.solvers.known_value import KnownValue
 from frechet.solvers.line_search import descent
 from frechet.solvers.line_search.descent import DescentState
 from frechet.solvers.line_search.search import Found, LineSearch
 from frechet.solvers.line_search.zoom import Zoom
 
 
-class BFGS(Solver):
+class BFGS(KnownValue):
     r"""BFGS: a quasi-Newton method for smooth $f$ of moderately many unknowns.
 
     The step goes along $-H_k \nabla f(x_k)$, its length found by a line search that tries 1 first. From

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Inexact, PRNGKeyArray, PyTree, Scalar
 
-from frechet.core.solver import Solver
 from frechet.problems.composite import Composite
+from frechet.solvers.known_value import KnownValue
 from frechet.solvers.line_search import descent
 from frechet.solvers.line_search.descent import DescentState
 from frechet.solvers.line_search.search import Found, LineSearch
@@ -50,7 +50,7 @@ class Pairs(NamedTuple):
         return jax.lax.scan(forth, (self.scale * q).astype(v.dtype), (self.s, self.y, self.rho, a))[0]
 
 
-class LBFGS(Solver):
+class LBFGS(KnownValue):
     r"""L-BFGS: a quasi-Newton method for smooth $f$ of many unknowns.
 
     The step goes along $-H_k \nabla f(x_k)$, with $H_k$ what the last few pairs

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray, PyTree, Scalar
 
 from frechet.core import tree
-from frechet.core.solver import Solver
 from frechet.problems.composite import Composite
+from frechet.solvers.known_value import KnownValue
 from frechet.solvers.line_search import descent
 from frechet.solvers.line_search.descent import DescentState
 from frechet.solvers.line_search.search import Found, LineSearch, slope, steepest
@@ -18,7 +18,7 @@ from frechet.solvers.line_search.zoom import Zoom
 Method = Literal["polak-ribiere", "fletcher-reeves", "hestenes-stiefel"]
 
 
-class NonlinearCG(Solver):
+class NonlinearCG(KnownValue):
     r"""Nonlinear conjugate gradients, for smooth $f$: less memory than any quasi-Newton method.
 
     The direction is $d_{k+1} = -g_{k+1} + \beta d_k$, with $g$ the gradient and, for $y = g_{k+1} - g_k$,

@@ -10,8 +10,9 @@ from jaxtyping import Array, Bool, PRNGKeyArray, PyTree, Scalar
 
 from frechet.core import tree
 from frechet.core.calls import Calls
-from frechet.core.solver import Solver, State
+from frechet.core.solver import State
 from frechet.problems.composite import Composite
+from frechet.solvers.known_value import KnownValue
 from frechet.solvers.rounding import rounding
 from frechet.solvers.second_order.hessian import hessian
 from frechet.solvers.second_order.truncated_cg import truncated_cg
@@ -25,7 +26,7 @@ class NewtonCGState(State):
     slope: Scalar
 
 
-class NewtonCG(Solver):
+class NewtonCG(KnownValue):
     r"""Newton's method, matrix free, for smooth $f$; convex or not.
 
     The direction solves $\nabla^2 f(x_k) d = -\nabla f(x_k)$ by conjugate gradients up to a relative residual

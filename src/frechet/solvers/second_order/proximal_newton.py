@@ -10,8 +10,9 @@ from jaxtyping import Array, Bool, PRNGKeyArray, PyTree, Scalar
 
 from frechet.core import tree
 from frechet.core.calls import Calls
-from frechet.core.solver import Solver, State
+from frechet.core.solver import State
 from frechet.problems.composite import Composite
+from frechet.solvers.known_value import KnownValue
 from frechet.solvers.rounding import rounding
 from frechet.solvers.second_order.hessian import hessian
 from frechet.solvers.second_order.model_descent import model_descent
@@ -29,7 +30,7 @@ class ProximalNewtonState(State):
     shift: Scalar
 
 
-class ProximalNewton(Solver):
+class ProximalNewton(KnownValue):
     r"""Inexact proximal Newton for $f + g$, matrix free.
 
     The direction minimises $\langle\nabla f(x_k), d\rangle + \tfrac12\langle d, \nabla^2 f(x_k) d\rangle

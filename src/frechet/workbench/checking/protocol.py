@@ -113,6 +113,17 @@ def check_scan_equals_loop(solver: Solver, case: Case, steps: Steps) -> None:
     assert not wrong, f"steps in a scan and in a while_loop differ at {'; '.join(wrong)}"
 
 
+def check_known_objective(solver: Solver, case: Case, steps: Steps) -> None:
+    """The objective that a solver says without evaluating it is that of its iterate."""
+    problem, _, solver = prepare(case.problem(), case.start(), solver)
+    _, states, _ = steps.taken
+    known = jax.vmap(lambda s: solver.objective(problem, s))(states)
+    true = jax.vmap(lambda s: problem.objective(s.x))(states)
+    assert np.allclose(known, true, rtol=1e-9, atol=1e-9), (
+        f"after {FEW} steps objective(problem, state) is {known[-1]}, problem.objective(state.x) {true[-1]}"
+    )
+
+
 def _batch(solver: Solver, case: Case, members: list[tuple], **options: Any) -> Any:
     """Several members ``(changed parameters, start)`` at once."""
     full = [({**case.parameters, **changed}, start) for changed, start in members]

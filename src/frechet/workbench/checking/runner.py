@@ -172,6 +172,8 @@ def _yield_protocol(solver: Solver, main: Case, cases: list[Case]) -> Iterator[t
     stepped = (watched or cases)[0]
     steps = Steps(solver, stepped)
     yield protocol.check_scan_equals_loop, stepped, steps
+    if type(solver).objective is not Solver.objective:
+        yield protocol.check_known_objective, stepped, steps
     if watched:
         yield protocol.check_calls_exact, stepped, steps
     yield protocol.check_calls_increase, stepped, steps
