@@ -9,15 +9,23 @@ import importlib
 from typing import Any
 
 _CLASSES = {
+    "AndersonAcceleration": "anderson",
+    "AndersonWrapper": "anderson_wrapper",
     "ArmijoSGD": "stochastic",
     "BFGS": "bfgs",
     "BacktrackingLineSearch": "backtracking_linesearch",
+    "Bisection": "bisection",
+    "BlockCoordinateDescent": "block_cd",
+    "Broyden": "broyden",
+    "FixedPointIteration": "fixed_point_iteration",
     "GaussNewton": "least_squares",
     "GradientDescent": "gradient",
     "HagerZhangLineSearch": "hager_zhang_linesearch",
+    "IterativeRefinement": "iterative_refinement",
     "LBFGS": "lbfgs",
     "LBFGSB": "lbfgsb",
     "LevenbergMarquardt": "least_squares",
+    "MirrorDescent": "mirror_descent",
     "NonlinearCG": "nonlinear_cg",
     "OptStep": "base",
     "OptaxSolver": "stochastic",

@@ -104,7 +104,11 @@ class Solver(abc.ABC):
 
     def l2_optimality_error(self, params: Any, *args: Any, **kwargs: Any) -> Scalar:
         """Euclidean norm of the optimality map."""
-        return tree.norm(self.optimality_fun(params, *args, **kwargs))
+        return tree.norm(self.root_fun(params, *args, **kwargs))
+
+    def root_fun(self, params: Any, *args: Any, **kwargs: Any) -> Any:
+        """``optimality_fun`` without what else it may return."""
+        return self.optimality_fun(params, *args, **kwargs)
 
     def attribute_names(self) -> tuple[str, ...]:
         """Names of the settings."""
@@ -192,7 +196,7 @@ def _run(settings: Settings, init_params: Any, args: tuple, kwargs: dict) -> Opt
 
     # The settings are an argument, so that arrays which callables captured are differentiated too.
     def optimality(params: Any, settings: Settings, args: tuple, kwargs: dict) -> Any:
-        return settings.solver().optimality_fun(params, *args, **kwargs)
+        return settings.solver().root_fun(params, *args, **kwargs)
 
     solve = getattr(settings.solver(), "implicit_diff_solve", None)
     # A solution does not depend on where the search for it began.

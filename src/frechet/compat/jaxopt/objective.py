@@ -24,6 +24,14 @@ class CompositeLinearFunction:
         """Lipschitz constant of the gradient of ``subfun``."""
         raise NotImplementedError
 
+    def columnwise_lipschitz_const(self, *args: Any, **kwargs: Any) -> Any:
+        """Lipschitz constants of the gradients of single rows of the parameters."""
+        raise NotImplementedError
+
+    def row_curvature(self, *args: Any, **kwargs: Any) -> Any:
+        """Bounds of the curvature in single rows of the parameters; the tighter, the faster the descent."""
+        return self.columnwise_lipschitz_const(*args, **kwargs)
+
     def subfun(self, predictions: Any, *args: Any, **kwargs: Any) -> Any:
         """The function of the predictions."""
         raise NotImplementedError
@@ -56,6 +64,10 @@ class _MeanLoss(CompositeLinearFunction):
     def columnwise_lipschitz_const(self, data: Data) -> Array:
         """Constants of single coordinates, shape (n_features,)."""
         return self.make_linop(data).column_l2_norms(squared=True) * self.curvature
+
+    def row_curvature(self, data: Data) -> Array:
+        """Those of the mean, shape (n_features,)."""
+        return self.make_linop(data).column_l2_norms(squared=True) * (self.curvature / len(data[1]))
 
 
 class LeastSquares(_MeanLoss):

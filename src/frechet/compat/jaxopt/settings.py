@@ -47,11 +47,16 @@ class Settings(eqx.Module):
     values: dict[str, Any]
 
     @staticmethod
-    def of(solver: Any, calls: dict[str, tuple[tuple, dict]]) -> "Settings":
-        """The settings; ``calls`` holds example arguments of those that are functions."""
+    def of(solver: Any, calls: dict[str, Any]) -> "Settings":
+        """The settings; ``calls`` holds example arguments of those that are functions.
+
+        For a setting that is a solver itself it holds a dictionary of the same kind.
+        """
         values = dict(zip(solver.attribute_names(), solver.attribute_values(), strict=True))
         for name, value in values.items():
-            if callable(value) and name in calls:
+            if isinstance(calls.get(name), dict):
+                values[name] = Settings.of(value, calls[name])
+            elif callable(value) and name in calls:
                 values[name] = _lifted(name, value, *calls[name])
             elif not isinstance(value, jax.Array) and name != "tol":
                 values[name] = _Fixed(value)
@@ -61,7 +66,13 @@ class Settings(eqx.Module):
         """The solver again."""
         with warnings.catch_warnings():  # it warned when it was made
             warnings.simplefilter("ignore")
-            return self.kind(**{k: v.value if isinstance(v, _Fixed) else v for k, v in self.values.items()})
+            return self.kind(**{k: _unpacked(v) for k, v in self.values.items()})
+
+
+def _unpacked(v: Any) -> Any:
+    if isinstance(v, Settings):
+        return v.solver()
+    return v.value if isinstance(v, _Fixed) else v
 
 
 def compiled(program: Callable, settings: Settings, *operands: Any) -> Any:

@@ -58,13 +58,14 @@ class LimitedInverse(eqx.Module):
 class BroydenState(State):
     """``value`` is $F(x)$, ``inverse`` the approximate inverse of its Jacobian, ``count`` the steps taken.
 
-    ``length`` is the last $t$.
+    ``length`` is the last $t$, ``failed`` whether no length tried was short enough.
     """
 
     value: Float[Array, " n"]
     inverse: FullInverse | LimitedInverse
     count: Int[Array, ""]
     length: Scalar
+    failed: Bool[Array, ""]
 
 
 class Broyden(Solver):
@@ -117,17 +118,17 @@ class Broyden(Solver):
         x, unravel = ravel_pytree(x0)
         F = lambda v: _value(problem, unravel(v))  # noqa: E731
         count, calls = jnp.zeros((), jnp.int32), Calls().add(value=1)
-        one = jnp.ones((), x.dtype)
+        last = (count, jnp.ones((), x.dtype), jnp.asarray(False))
         if self.history is not None:
             empty = jnp.zeros((self.history, x.size), x.dtype)
             inverse = LimitedInverse(jnp.asarray(self.scale, x.dtype), empty, empty)
-            return BroydenState(x0, calls, F(x), inverse, count, one)
+            return BroydenState(x0, calls, F(x), inverse, *last)
         value, push = jax.linearize(F, x)
         identity = jnp.eye(x.size, dtype=x.dtype)
         matrix = jnp.linalg.inv(jax.vmap(push, out_axes=1)(identity))
         # A singular Jacobian is no reason to stop: the corrections start from the identity then.
         inverse = FullInverse(jnp.where(jnp.all(jnp.isfinite(matrix)), matrix, identity))
-        return BroydenState(x0, calls.add(hvp=x.size, factorisation=1), value, inverse, count, one)
+        return BroydenState(x0, calls.add(hvp=x.size, factorisation=1), value, inverse, *last)
 
     def step(self, problem: Root, state: BroydenState, *, key: PRNGKeyArray) -> BroydenState:
         x = ravel_pytree(state.x)[0]
@@ -135,20 +136,22 @@ class Broyden(Solver):
         d = -H.times(old)
         if self.step_size is None:
             slack = 1 / (1.0 + state.count).astype(x.dtype) ** 2
-            length, (ahead, value), n = trial_loop(
-                _trial, _decreased, jnp.ones((), x.dtype), problem, state.x, d, tree.norm(old), slack
-            )
+            search = (problem, state.x, d, tree.norm(old), slack)
+            length, trial, n = trial_loop(_trial, _decreased, jnp.ones((), x.dtype), *search)
+            failed = ~_decreased(length, trial, *search)
         else:
             length = self.step_size(state.count) if callable(self.step_size) else self.step_size
-            length, n = jnp.asarray(length, x.dtype), 1
-            ahead, value = _trial(length, problem, state.x, d)
+            length, n, failed = jnp.asarray(length, x.dtype), 1, jnp.asarray(False)
+            trial = _trial(length, problem, state.x, d)
+        ahead, value = trial
         s, y = ravel_pytree(ahead)[0] - x, value - old
         Hy = H.times(y)
         denominator = s @ Hy
         sound = jnp.abs(denominator) > 1e-4 * tree.norm(s) * tree.norm(Hy)
         change = jnp.where(sound, (s - Hy) / jnp.where(sound, denominator, 1), 0)
         inverse = H.plus(change, H.transposed_times(s), state.count)
-        return BroydenState(ahead, state.calls.add(value=n), value, inverse, state.count + 1, length)
+        calls = state.calls.add(value=n)
+        return BroydenState(ahead, calls, value, inverse, state.count + 1, length, failed)
 
 
 def _value(problem: Root, x: PyTree[Array]) -> Float[Array, " n"]:
