@@ -158,10 +158,82 @@ def quadratic_program(name):
     return KKTPoint(np.clip(solution[:n], lower, upper), *dual)
 
 
+def polished(x, gradient, hessian, constraints, jacobian, curvature):
+    """Newton's method on the equations of a minimum with these constraints active, from near it."""
+    y = np.linalg.lstsq(jacobian(x).T, -gradient(x))[0]
+    for _ in range(5):
+        A = jacobian(x)
+        K = np.block([[hessian(x) + curvature(y), A.T], [A, np.zeros((len(y), len(y)))]])
+        step = np.linalg.solve(K, -np.concatenate([gradient(x) + y @ A, constraints(x)]))
+        x, y = x + step[: len(x)], y + step[len(x) :]
+    return x, y
+
+
+def sequential(f, gradient, x0, constraints, jacobian, bounds=None):
+    """SciPy's SLSQP, with an equation and an inequality, the last of ``constraints``, at most 0."""
+    parts = [
+        {"type": "eq", "fun": lambda x: constraints(x)[0], "jac": lambda x: jacobian(x)[0]},
+        {"type": "ineq", "fun": lambda x: -constraints(x)[1], "jac": lambda x: -jacobian(x)[1]},
+    ]
+    options: Any = {"ftol": 1e-15, "maxiter": 1000}
+    return scipy.optimize.minimize(
+        f, x0, jac=gradient, method="SLSQP", bounds=bounds, constraints=parts, options=options
+    ).x
+
+
+def risk_budget():
+    """SLSQP, then Newton's method in the shares that it holds."""
+    returns = data.monthly_returns()
+    mean, covariance = returns.mean(axis=0), np.cov(returns.T, bias=True)
+
+    def rest(held):
+        m, C = mean[held], covariance[np.ix_(held, held)]
+        return (
+            lambda w: -m,
+            lambda w: np.zeros_like(C),
+            lambda w: np.array([w.sum() - 1, w @ C @ w - 30]),
+            lambda w: np.stack([np.ones_like(w), 2 * C @ w]),
+            lambda y: 2 * y[1] * C,
+        )
+
+    gradient, _, constraints, jacobian, _ = rest(np.arange(7))
+    found = sequential(
+        lambda w: -mean @ w, gradient, np.full(7, 1 / 7), constraints, jacobian, bounds=[(0, None)] * 7
+    )
+    held = np.flatnonzero(found > 1e-6)
+    w = np.zeros(7)
+    w[held], y = polished(found[held], *rest(held))
+    return KKTPoint(w, *y)
+
+
+def fair_logistic():
+    """SLSQP, then Newton's method with both constraints active."""
+    X, y = data.breast_cancer()
+    A = X * np.where(y > 0, 1, -1)[:, None]
+    n, p = A.shape
+    correlation = (X - X.mean(axis=0)).T @ X[:, 0] / n
+
+    def gradient(w):
+        return -A.T @ (1 / (1 + np.exp(A @ w))) / n
+
+    def hessian(w):
+        s = 1 / (1 + np.exp(A @ w))
+        return (A.T * (s * (1 - s))) @ A / n
+
+    constraints = lambda w: np.array([correlation @ w, w @ w - 4])  # noqa: E731
+    jacobian = lambda w: np.stack([correlation, 2 * w])  # noqa: E731
+    found = sequential(
+        lambda w: np.mean(np.logaddexp(0, -A @ w)), gradient, np.full(p, 0.1), constraints, jacobian
+    )
+    w, y = polished(found, gradient, hessian, constraints, jacobian, lambda y: 2 * y[1] * np.eye(p))
+    return KKTPoint(w, *y)
+
+
 PEERS = {
     "curve-misra1a": lambda: curve("curve-misra1a", [0.5, 5.0]),
     "curve-thurber": lambda: curve("curve-thurber", np.ones(7)),
     "elastic-net": elastic_net,
+    "fair-logistic": fair_logistic,
     "group-lasso": group_lasso,
     "l1-logistic": l1_logistic,
     "l2-logistic": l2_logistic,
@@ -171,6 +243,7 @@ PEERS = {
     "multinomial": multinomial,
     "nnls": nnls,
     "portfolio": portfolio,
+    "risk-budget": risk_budget,
     "robust-regression": robust_regression,
     "svm-dual": lambda: quadratic_program("svm-dual"),
     "tv-denoising": tv_denoising,
