@@ -150,8 +150,7 @@ class IterativeSolver(Solver):
         """Takes updates until ``state.error`` is at most ``tol``; differentiable in the arguments."""
         if not getattr(self, "jit", True):
             return self._loop(init_params, args, kwargs)
-        settings = Settings.of(self, self.example_calls(unwrapped(init_params), *args, **kwargs))
-        return compiled(_run, settings, init_params, args, kwargs)
+        return run_compiled(self, init_params, *args, **kwargs)
 
     def _loop(self, init_params: Any, args: tuple, kwargs: dict) -> OptStep:
         begun = OptStep(unwrapped(init_params), self.init_state(init_params, *args, **kwargs))
@@ -188,6 +187,12 @@ class IterativeSolver(Solver):
 def unwrapped(init_params: Any) -> Any:
     """The point of a warm start, which may come with its state."""
     return init_params.params if isinstance(init_params, OptStep) else init_params
+
+
+def run_compiled(solver: Any, init_params: Any, *args: Any, **kwargs: Any) -> OptStep:
+    """``solver._loop``, compiled once for settings and shapes, with implicit derivatives if it has those."""
+    settings = Settings.of(solver, solver.example_calls(unwrapped(init_params), *args, **kwargs))
+    return compiled(_run, settings, init_params, args, kwargs)
 
 
 def _run(settings: Settings, init_params: Any, args: tuple, kwargs: dict) -> OptStep:
