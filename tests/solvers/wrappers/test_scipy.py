@@ -14,7 +14,7 @@ import frechet as fr
 from frechet.solvers.wrappers import dialogue
 from frechet.solvers.wrappers.scipy import Scipy
 
-PRESETS = Scipy.presets()
+PRESETS = {n: s for n, s in Scipy.presets().items() if s.accepts is not fr.Constrained}
 MINIMISERS = [n for n, s in PRESETS.items() if s.accepts is fr.Composite]
 BOUNDED = [s.method for s in PRESETS.values() if s.fits(fr.Bounded(lambda x: x, 0.0)) is None]
 BOUNDED += ["least_squares:trf", "least_squares:dogbox"]

@@ -10,6 +10,7 @@ found by a digest of both, and one that is not there (after a resume, in another
 of a batch was frozen) is made again from the recorded answers.
 """
 
+import atexit
 import collections
 import hashlib
 import queue
@@ -17,6 +18,7 @@ import threading
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
 _LIVE = 256
@@ -35,6 +37,19 @@ class Reply(NamedTuple):
     x: Any
     digest: Any
     known: Any
+
+
+def form(vector: Any) -> Reply:
+    """Shapes and dtypes of a reply with vectors like ``vector``."""
+    like = jax.ShapeDtypeStruct(vector.shape, vector.dtype)
+    return Reply(
+        query=jax.ShapeDtypeStruct((), np.int32),
+        point=like,
+        vector=like,
+        x=like,
+        digest=jax.ShapeDtypeStruct((16,), np.uint8),
+        known=jax.ShapeDtypeStruct((), np.bool_),
+    )
 
 
 class _Closed(Exception):
@@ -105,6 +120,10 @@ class Run:
         """Ends the thread."""
         self._answers.put(None)
 
+    def join(self) -> None:
+        """Waits for the thread to end."""
+        self._thread.join(timeout=1.0)
+
 
 _runs: collections.OrderedDict[bytes, Run] = collections.OrderedDict()
 _lock = threading.RLock()
@@ -115,6 +134,15 @@ def _keep(digest: bytes, run: Run) -> None:
     _runs.move_to_end(digest)
     while len(_runs) > _LIVE:
         _runs.popitem(last=False)[1].close()
+
+
+@atexit.register
+def _close_all() -> None:
+    # A thread inside of SciPy's compiled code when the interpreter ends disturbs its end.
+    runs = list(_runs.values())
+    for act in (Run.close, Run.join):
+        for run in runs:
+            act(run)
 
 
 def _digest(*parts: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""SciPy's local optimisers, least-squares solvers and root finders as Frechet solvers."""
+"""SciPy's local optimisers, least-squares solvers and root finders as solvers of this library."""
 
 import functools
 from collections.abc import Callable
@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Int, PRNGKeyArray, PyTree
 
@@ -15,9 +14,12 @@ from frechet.core.calls import Calls
 from frechet.core.problem import Problem
 from frechet.core.solver import Solver, State
 from frechet.problems.composite import Composite
+from frechet.problems.constrained import Constrained
 from frechet.problems.equations import Root
 from frechet.problems.least_squares import LeastSquares
-from frechet.solvers.wrappers import dialogue
+from frechet.solvers.constrained.dense_model import Form
+from frechet.solvers.wrappers import dialogue, scipy_runs
+from frechet.solvers.wrappers.crossing import crossing
 
 
 class ScipyState(State):
@@ -29,99 +31,16 @@ class ScipyState(State):
     reply: dialogue.Reply
 
 
-# ------------------------------------------------------------------ SciPy's side, in a thread of its own
-#
-# Query 0 is the value (with the gradient where the method uses it), or the residual; query 1 a
-# Hessian-vector product, or the Jacobian. SciPy's own tolerances are switched off as far as it lets them be.
-
-
-def _minimise(start, lower, upper, ask, report, *, method: str, options: tuple, hessp: bool, rows: int):
-    from scipy.optimize import Bounds, minimize
-
-    # Whatever a method tries, nothing is evaluated beyond the bounds.
-    inside = lambda x: np.clip(x, lower, upper)  # noqa: E731
-
-    def value_and_gradient(x):
-        answer = ask(0, inside(x))
-        return answer[0], answer[1:]
-
-    extra: dict[str, Any] = {"hessp": lambda x, p: ask(1, inside(x), p)[1:]} if hessp else {}
-    if np.any(np.isfinite([lower, upper])):
-        extra["bounds"] = Bounds(lower, upper, keep_feasible=True)
-    result = minimize(
-        value_and_gradient,
-        start,
-        jac=True,
-        method=method,
-        tol=0.0,
-        options=dict(options),
-        callback=lambda x, *_: report(inside(x)),
-        **extra,
-    )
-    return inside(result.x)
-
-
-def _by_values(start, lower, upper, ask, report, *, method: str, options: tuple, hessp: bool, rows: int):
-    from scipy.optimize import Bounds, minimize
-
-    least = np.inf
-
-    def value(x):
-        nonlocal least
-        x = np.clip(x, lower, upper)
-        out = float(ask(0, x)[0])
-        if out < least:
-            least = out
-            report(x)
-        return out
-
-    bounds = Bounds(lower, upper) if np.any(np.isfinite([lower, upper])) else None
-    result = minimize(value, start, method=method, bounds=bounds, tol=0.0, options=dict(options))
-    return np.clip(result.x, lower, upper)
-
-
-def _residual(ask: Callable, report: Callable, rows: int) -> tuple[Callable, Callable]:
-    """Residual and Jacobian; the point of least residual so far counts as accepted."""
-    least = np.inf
-
-    def residual(x):
-        nonlocal least
-        r = ask(0, x)[:rows]
-        size = np.linalg.norm(r)
-        if size < least:
-            least = size
-            report(x)
-        return r
-
-    return residual, lambda x: ask(1, x).reshape(rows, x.size)
-
-
-def _least_squares(start, lower, upper, ask, report, *, method: str, options: tuple, hessp: bool, rows: int):
-    from scipy.optimize import least_squares
-
-    residual, jacobian = _residual(ask, report, rows)
-    smallest = 4 * np.finfo(float).eps  # SciPy takes nothing below epsilon
-    tolerances = {"ftol": smallest, "xtol": smallest, "gtol": smallest}
-    bounds = (lower, upper) if np.any(np.isfinite([lower, upper])) else (-np.inf, np.inf)
-    keywords: dict[str, Any] = tolerances | dict(options)
-    solve: Callable = least_squares
-    return solve(residual, start, jac=jacobian, bounds=bounds, method=method, **keywords).x
-
-
-def _root(start, lower, upper, ask, report, *, method: str, options: tuple, hessp: bool, rows: int):
-    from scipy.optimize import root
-
-    residual, jacobian = _residual(ask, report, rows)
-    result = root(residual, start, jac=jacobian, method=method, tol=0.0, options=dict(options))
-    return result.x
-
-
-# ------------------------------------------------------------------ the program's side
-
-
 class _Query(NamedTuple):
-    evaluate: Callable  # (problem, unravel, point, vector) -> the answer, flat
-    counts: Callable  # number of unknowns -> oracles used
+    """An evaluation that SciPy asks for.
+
+    Attributes:
+        evaluate: ``(problem, unravel, point, vector)`` to the answer, flat.
+        counts: an iterate to the oracles used at it.
+    """
+
+    evaluate: Callable
+    counts: Callable
 
 
 def _flat_residual(problem: Any, unravel: Callable, z: Array) -> Array:
@@ -153,14 +72,37 @@ def _jacobian(problem: Problem, unravel: Callable, point: Array, vector: Array) 
     return jnp.ravel(jax.jacfwd(functools.partial(_flat_residual, problem, unravel))(point))
 
 
+def _value_and_rows(problem: Constrained, unravel: Callable, point: Array, vector: Array) -> Array:
+    form = Form.of(unravel(point))
+    x, _ = form.vectors(form.like)
+    return jnp.concatenate([form.value(problem, x).reshape(1), form.rows(problem, x)]).astype(point.dtype)
+
+
+def _slopes(problem: Constrained, unravel: Callable, point: Array, vector: Array) -> Array:
+    form = Form.of(unravel(point))
+    gradient, _, jacobian = form.linearised(problem, form.vectors(form.like)[0])
+    return jnp.concatenate([gradient, jnp.ravel(jacobian)]).astype(point.dtype)
+
+
+def _lagrangian_hvp(problem: Constrained, unravel: Callable, point: Array, vector: Array) -> Array:
+    product = problem.lagrangian_hvp(unravel(point), unravel(vector).primal)
+    return ravel_pytree(product)[0].astype(point.dtype)
+
+
 _OF_SCALAR = (
-    _Query(_value_and_gradient, lambda n: {"value": 1, "gradient": 1}),
-    _Query(_hvp, lambda n: {"hvp": 1}),
+    _Query(_value_and_gradient, lambda x: {"value": 1, "gradient": 1}),
+    _Query(_hvp, lambda x: {"hvp": 1}),
 )
-_OF_VALUES = (_Query(_value, lambda n: {"value": 1}),)
+_OF_VALUES = (_Query(_value, lambda x: {"value": 1}),)
 _OF_RESIDUAL = (
-    _Query(_residual_alone, lambda n: {"value": 1}),
-    _Query(_jacobian, lambda n: {"value": 1, "hvp": n}),
+    _Query(_residual_alone, lambda x: {"value": 1}),
+    _Query(_jacobian, lambda x: {"value": 1, "hvp": ravel_pytree(x)[0].size}),
+)
+
+_OF_CONSTRAINED = (
+    _Query(_value_and_rows, lambda x: {"value": 1}),
+    _Query(_slopes, lambda z: {"gradient": 1, "jacobian": 1 if jax.tree.leaves(z[1:]) else 0}),
+    _Query(_lagrangian_hvp, lambda x: {"hvp": 1}),
 )
 
 
@@ -169,39 +111,43 @@ class _Method(NamedTuple):
 
     ``resolution`` is an option to which the square root of the dtype's epsilon belongs: how large the
     differences of gradients are that the method takes itself, for which SciPy assumes float64, or how close
-    its line searches get, which would otherwise go on without improvement.
+    its line searches get, which would otherwise go on without improvement. ``check_every`` is large where
+    many evaluations may pass without a better point.
     """
 
     drive: Callable
     accepts: type[Problem]
+    queries: tuple[_Query, ...]
     bounds: bool = False
     hessp: bool = False
     resolution: str | None = None
-
-    @property
-    def queries(self) -> tuple[_Query, ...]:
-        if self.drive is _by_values:
-            return _OF_VALUES
-        return _OF_SCALAR if self.accepts is Composite else _OF_RESIDUAL
+    check_every: int = 10
 
 
+_minimiser = functools.partial(_Method, scipy_runs.minimise, Composite, _OF_SCALAR)
+_by_values = functools.partial(_Method, scipy_runs.by_values, Composite, _OF_VALUES)
+_fit = functools.partial(_Method, scipy_runs.least_squares, LeastSquares, _OF_RESIDUAL)
+_finder = functools.partial(_Method, scipy_runs.root, Root, _OF_RESIDUAL)
+_constrained = functools.partial(_Method, scipy_runs.constrained, Constrained, _OF_CONSTRAINED)
 _METHODS = {
-    "L-BFGS-B": _Method(_minimise, Composite, bounds=True),
-    "BFGS": _Method(_minimise, Composite),
-    "CG": _Method(_minimise, Composite),
-    "Newton-CG": _Method(_minimise, Composite, hessp=True),
-    "trust-ncg": _Method(_minimise, Composite, hessp=True),
-    "trust-krylov": _Method(_minimise, Composite, hessp=True),
-    "trust-constr": _Method(_minimise, Composite, bounds=True, hessp=True),
-    "TNC": _Method(_minimise, Composite, bounds=True, resolution="accuracy"),
-    "SLSQP": _Method(_minimise, Composite, bounds=True),
-    "Nelder-Mead": _Method(_by_values, Composite, bounds=True),
-    "Powell": _Method(_by_values, Composite, bounds=True, resolution="xtol"),
-    "least_squares:trf": _Method(_least_squares, LeastSquares, bounds=True),
-    "least_squares:dogbox": _Method(_least_squares, LeastSquares, bounds=True),
-    "least_squares:lm": _Method(_least_squares, LeastSquares),
-    "root:hybr": _Method(_root, Root),
-    "root:lm": _Method(_root, Root),
+    "L-BFGS-B": _minimiser(bounds=True),
+    "BFGS": _minimiser(),
+    "CG": _minimiser(),
+    "Newton-CG": _minimiser(hessp=True),
+    "trust-ncg": _minimiser(hessp=True),
+    "trust-krylov": _minimiser(hessp=True),
+    "trust-constr": _minimiser(bounds=True, hessp=True),
+    "TNC": _minimiser(bounds=True, resolution="accuracy"),
+    "SLSQP": _minimiser(bounds=True),
+    "Nelder-Mead": _by_values(bounds=True, check_every=50),
+    "Powell": _by_values(bounds=True, resolution="xtol", check_every=50),
+    "constrained:SLSQP": _constrained(bounds=True),
+    "constrained:trust-constr": _constrained(bounds=True, hessp=True, check_every=50),
+    "least_squares:trf": _fit(bounds=True),
+    "least_squares:dogbox": _fit(bounds=True),
+    "least_squares:lm": _fit(),
+    "root:hybr": _finder(),
+    "root:lm": _finder(),
 }
 
 _TAPE = 2**22  # numbers on the tape at most, unless `memory` says otherwise
@@ -211,12 +157,15 @@ class Scipy(Solver):
     r"""A method of `scipy.optimize`, an evaluation a step.
 
     Takes what SciPy's ``minimize`` takes as a `Composite` (smooth, or with bounds where the method takes
-    them), ``least_squares`` as a `LeastSquares` and ``root`` as a `Root`. Nothing is evaluated out of bounds.
-    SciPy works in float64, the problem is evaluated in its own precision. A step answers one request of
-    SciPy's: a value with its gradient (alone for methods without gradients), a Hessian-vector product, a
-    residual or a Jacobian. So calls are exact, no evaluation leaves the compiled program, and it works under
-    ``jit`` and ``vmap`` (slowly beyond 256 members) and resumes exactly; ``x`` is the last iterate SciPy
-    accepted, or, for residuals and without gradients, the best.
+    them) or, with constraints, as a `Constrained`, ``least_squares`` as a `LeastSquares` and ``root`` as a
+    `Root`. Nothing is evaluated out of bounds. SciPy works in float64, the problem is evaluated in its own
+    precision. A step answers one request of SciPy's: a value with its gradient (alone for methods without
+    gradients), a Hessian-vector product, a residual or a Jacobian, the value with the constraints or their
+    slopes. So calls are exact, no evaluation leaves the compiled program, and it works under ``jit`` and
+    ``vmap`` (slowly beyond 256 members) and resumes exactly; ``x`` is the last iterate SciPy accepted, or,
+    for residuals and without gradients, the best. The multipliers of a `Constrained` are least-squares
+    estimates at that iterate. Where constraints cannot be met the solve stalls or spends its steps:
+    these methods do not say so.
 
     SciPy's own stopping is switched off as far as it can be. A run that ends by itself, or outgrows
     its memory, is followed by another from where it ended; if that one gets nowhere either, ``x`` stays and
@@ -224,8 +173,8 @@ class Scipy(Solver):
 
     Args:
         method: one of ``minimize``'s by its name (L-BFGS-B, BFGS, CG, Newton-CG, trust-ncg, trust-krylov,
-            trust-constr, TNC, SLSQP, and without gradients Nelder-Mead and Powell), or ``least_squares:``
-            trf, dogbox or lm, or ``root:`` hybr or lm.
+            trust-constr, TNC, SLSQP, and without gradients Nelder-Mead and Powell), ``constrained:`` SLSQP or
+            trust-constr, ``least_squares:`` trf, dogbox or lm, or ``root:`` hybr or lm.
         options: SciPy's options for the method, a dictionary.
         memory: evaluations in a run. All are recorded, so that a run can be made again; by default 1,000,
             fewer (but at least 20) beyond 4,000 unknowns.
@@ -243,6 +192,10 @@ class Scipy(Solver):
         >>> problem = fr.Composite(lambda x: jnp.sum((x - 1) ** 4 + x**2), fr.convex.Box(0.5, 2.0))
         >>> fr.solve(problem, jnp.ones(2), Scipy("L-BFGS-B")).x.round(2).tolist()
         [0.5, 0.5]
+        >>> disc = fr.Constrained(lambda x: x.sum(), ineq=lambda x: x @ x - 2.0)
+        >>> point = fr.solve(disc, jnp.zeros(2), Scipy("constrained:SLSQP")).x
+        >>> point.primal.round(2).tolist(), round(float(point.dual_ineq), 2)
+        ([-1.0, -1.0], 0.5)
     """
 
     method: str = eqx.field(default="L-BFGS-B", static=True)
@@ -267,16 +220,18 @@ class Scipy(Solver):
     @property
     def converges(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
         """Whether the method sees gradients; without, it gets no closer than values can tell apart."""
-        return self._method.drive is not _by_values
+        return self._method.queries is not _OF_VALUES
 
     @property
     def check_every(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """Evaluations between residual checks: many where a whole line search may find nothing better."""
-        return 50 if self._method.drive is _by_values else 10
+        """Evaluations between residual checks."""
+        return self._method.check_every
 
     def fits(self, problem: Problem) -> str | None:
         reason = super().fits(problem)
-        if reason or not isinstance(problem, Composite) or problem.g.smooth:
+        if reason and isinstance(problem, Constrained) and f"constrained:{self.method}" in _METHODS:
+            return f"{reason}; use constrained:{self.method}"
+        if reason or not isinstance(problem, Composite | Constrained) or problem.g.smooth:
             return reason
         if not problem.g.box:
             return "takes a smooth problem, with bounds at most (g = Box or NonNegative)"
@@ -290,22 +245,26 @@ class Scipy(Solver):
         lower = -lower
         if isinstance(problem, Composite) and not problem.g.smooth:
             lower, upper = (ravel_pytree(b)[0] for b in problem.g.bounds(x))
+        elif isinstance(problem, Constrained):
+            bounds = Form.of(x).bounds(problem)
+            lower, upper = (v.at[: b.size].set(b) for v, b in zip((lower, upper), bounds, strict=True))
         options = self.options
         if self._method.resolution:
             options = ((self._method.resolution, float(jnp.finfo(start.dtype).eps) ** 0.5), *options)
-        settings = {
-            "method": self.method.rpartition(":")[2],
-            "options": options,
-            "hessp": self._method.hessp,
-            "rows": _rows(problem, x),
-        }
-        drive = functools.partial(self._method.drive, **settings)
+        how = scipy_runs.How(
+            method=self.method.rpartition(":")[2],
+            options=options,
+            hessp=self._method.hessp,
+            sizes=_sizes(problem, x),
+            eps=float(jnp.finfo(start.dtype).eps),
+        )
+        drive = functools.partial(self._method.drive, how=how)
         host = functools.partial(dialogue.replay, repr(self), drive)
         return _called(host, start, start, lower, upper, tape, count, wanted)
 
     def init(self, problem: Problem, x0: PyTree[Array], *, key: PRNGKeyArray) -> ScipyState:
         start = ravel_pytree(x0)[0]
-        size = start.size + 1 if self.accepts is Composite else _rows(problem, x0) * start.size
+        size = start.size + 1 if self.accepts is Composite else _longest_answer(problem, x0)
         memory = max(20, min(1000, _TAPE // size)) if self.memory is None else self.memory
         tape, zero = jnp.zeros((memory, size), start.dtype), jnp.zeros((), jnp.int32)
         reply = self._replay(problem, x0, start, tape, zero, True)
@@ -317,12 +276,12 @@ class Scipy(Solver):
 
     def _answered(self, problem: Problem, state: ScipyState) -> ScipyState:
         _, unravel = ravel_pytree(state.x)
-        asked, n, size = state.reply, state.start.size, state.tape.shape[1]
+        asked, size = state.reply, state.tape.shape[1]
 
         def evaluated(query: _Query) -> Callable:
             def evaluate(_: None) -> tuple[Array, Calls]:
                 answer = query.evaluate(problem, unravel, asked.point, asked.vector)
-                return jnp.pad(answer, (0, size - answer.size)), state.calls.add(**query.counts(n))
+                return jnp.pad(answer, (0, size - answer.size)), state.calls.add(**query.counts(state.x))
 
             return evaluate
 
@@ -351,54 +310,23 @@ class Scipy(Solver):
         return {f"Scipy:{name}": cls(name) for name in _METHODS}
 
 
-def _rows(problem: Any, x: PyTree[Array]) -> int:
-    """Entries of the residual."""
+def _sizes(problem: Any, x: PyTree[Array]) -> tuple[int, ...]:
+    """Entries of the residual, or of the parts of a `KKTPoint`."""
+    if isinstance(problem, Constrained):
+        return tuple(sum(v.size for v in jax.tree.leaves(part)) for part in x)
     if isinstance(problem, Composite) and not isinstance(problem, LeastSquares):
-        return 1
+        return ()
     of = problem.residual if isinstance(problem, LeastSquares) else problem.optimality
-    return sum(v.size for v in jax.tree.leaves(jax.eval_shape(of, x)))
+    return (sum(v.size for v in jax.tree.leaves(jax.eval_shape(of, x))),)
+
+
+def _longest_answer(problem: Any, x: PyTree[Array]) -> int:
+    """Entries of a Jacobian, with the gradient for a `Constrained`."""
+    first, *others = _sizes(problem, x)
+    return first * (1 + sum(others) if others else ravel_pytree(x)[0].size)
 
 
 def _called(host: Callable, vector: Array, *args: Any) -> dialogue.Reply:
-    """A reply of the host to arrays, its vectors like ``vector``.
-
-    Float64 crosses as pairs of uint32: a callback's thread does not know that its caller enabled x64 for
-    itself alone, and would make float32 of it.
-    """
-
-    def narrow(v: Any) -> Any:
-        return jax.lax.bitcast_convert_type(v, jnp.uint32) if v.dtype == np.float64 else v
-
-    arrays = [jnp.asarray(v) for v in args]
-    wide = [v.dtype == np.float64 for v in arrays]
-
-    def widened(*bits: Any) -> dialogue.Reply:
-        back = [np.asarray(b, order="C") for b in bits]
-        reply = host(*(b.view(np.float64)[..., 0] if w else b for b, w in zip(back, wide, strict=True)))
-        return jax.tree.map(
-            lambda v: v.view(np.uint32).reshape(*v.shape, 2) if v.dtype == np.float64 else v, reply
-        )
-
-    like = jax.ShapeDtypeStruct(vector.shape, vector.dtype)
-    form = dialogue.Reply(
-        query=jax.ShapeDtypeStruct((), jnp.int32),
-        point=like,
-        vector=like,
-        x=like,
-        digest=jax.ShapeDtypeStruct((16,), jnp.uint8),
-        known=jax.ShapeDtypeStruct((), jnp.bool_),
-    )
-    bits = jax.eval_shape(lambda f: jax.tree.map(narrow, f), form)
-
-    @jax.custom_jvp
-    def crossing(*args: Array) -> dialogue.Reply:
-        return jax.pure_callback(widened, bits, *args, vmap_method="sequential")
-
-    @crossing.defjvp
-    def rule(primals: tuple, tangents: tuple) -> tuple:
-        raise TypeError('SciPy\'s steps have no derivative; use differentiate="implicit" or "none"')
-
-    out = crossing(*map(narrow, arrays))
-    return jax.tree.map(
-        lambda b, f: jax.lax.bitcast_convert_type(b, f.dtype) if b.dtype != f.dtype else b, out, form
-    )
+    """A reply of the host to arrays, its vectors like ``vector``."""
+    callback = functools.partial(jax.pure_callback, vmap_method="sequential")
+    return crossing(callback, host, dialogue.form(vector), *args)
