@@ -16,6 +16,7 @@ def trial_loop(
     *args: Any,
     factor: float = 0.5,
     max_trials: int = 40,
+    like: PyTree[Array] | None = None,
 ) -> tuple[Scalar, PyTree[Array], Int[Array, ""]]:
     """Multiplies a scalar by ``factor`` until the trial it gives is certified.
 
@@ -30,6 +31,7 @@ def trial_loop(
         *args: pytrees handed to both.
         factor: what the scalar is multiplied by after a rejection.
         max_trials: trials at most; the last one is returned even if it is not certified.
+        like: a pytree like a trial, where one is at hand: otherwise ``make_trial`` is traced for it.
 
     Returns:
         The scalar, its trial, and how many trials were made (each costs what a trial costs).
@@ -50,7 +52,7 @@ def trial_loop(
             trial = make_trial(scalar, *args)
             return scalar, trial, certificate(scalar, trial, *args), n + 1
 
-        shape = jax.eval_shape(lambda: make_trial(scalar, *args))
+        shape = jax.eval_shape(lambda: make_trial(scalar, *args)) if like is None else like
         blank = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shape)
         start = (scalar, blank, jnp.asarray(False), jnp.zeros((), int))
         scalar, trial, _, n = jax.lax.while_loop(lambda c: ~c[2] & (c[3] < max_trials), body, start)

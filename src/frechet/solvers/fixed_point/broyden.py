@@ -137,7 +137,8 @@ class Broyden(Solver):
         if self.step_size is None:
             slack = 1 / (1.0 + state.count).astype(x.dtype) ** 2
             search = (problem, state.x, d, tree.norm(old), slack)
-            length, trial, n = trial_loop(_trial, _decreased, jnp.ones((), x.dtype), *search)
+            one, like = jnp.ones((), x.dtype), (state.x, old)
+            length, trial, n = trial_loop(_trial, _decreased, one, *search, like=like)
             failed = ~_decreased(length, trial, *search)
         else:
             length = self.step_size(state.count) if callable(self.step_size) else self.step_size
