@@ -8,7 +8,7 @@ from mkdocs.structure.files import File, Files
 
 _SOURCE = Path(__file__).parents[2] / "src" / "frechet"
 # Rooms whose public names people import; what is public in the others is reached from here.
-_ROOMS = ("core", "problems", "convex", "losses", "solvers", "workbench")
+_ROOMS = ("core", "problems", "convex", "losses", "derivatives", "solvers", "compat", "workbench")
 
 
 def on_files(files: Files, *, config: Any, **_: Any) -> Files:

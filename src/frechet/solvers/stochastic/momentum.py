@@ -2,17 +2,16 @@
 
 from typing import ClassVar
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int, PRNGKeyArray, PyTree, Scalar
 
 from frechet.core import tree
 from frechet.core.calls import Calls
-from frechet.core.problem import Problem
-from frechet.core.solver import Solver, State
+from frechet.core.solver import State
 from frechet.problems.composite import Composite
 from frechet.solvers.stochastic import sampling
+from frechet.solvers.stochastic.batched import Batched
 
 
 class StochasticMomentumState(State):
@@ -23,7 +22,7 @@ class StochasticMomentumState(State):
     step_size: Scalar
 
 
-class StochasticMomentum(Solver):
+class StochasticMomentum(Batched):
     r"""Heavy-ball momentum written as an average, for $\frac1n\sum_i f_i$.
 
     $$z_{t} = z_{t-1} - s\,\nabla f_{B_t}(x_t), \qquad
@@ -51,22 +50,8 @@ class StochasticMomentum(Solver):
         [1.0, 2.0]
     """
 
-    accepts: ClassVar[type] = Composite
     needs: ClassVar[frozenset[str]] = frozenset({"sample", "smooth"})
-    stochastic: ClassVar[bool] = True
     converges: ClassVar[bool] = False
-    check_every: ClassVar[int] = 1
-    step_size: float | Scalar | None = None
-    batch_size: int = eqx.field(default=1, static=True)
-
-    def __check_init__(self):
-        sampling.check_batch_size(self.batch_size)
-
-    def fits(self, problem: Problem) -> str | None:
-        reason = super().fits(problem)
-        if reason is None and self.step_size is None:
-            reason = sampling.lacks_step_size(problem, "StochasticMomentum")  # pyright: ignore[reportArgumentType]
-        return reason
 
     def init(self, problem: Composite, x0: PyTree[Array], *, key: PRNGKeyArray) -> StochasticMomentumState:
         step_size = sampling.initial_step_size(problem, x0, self.step_size, self.batch_size, 4.0)

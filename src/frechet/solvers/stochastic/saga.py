@@ -1,19 +1,18 @@
 """SAGA: stochastic gradients corrected by a table of past ones."""
 
 from collections.abc import Callable
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int, PRNGKeyArray, PyTree, Scalar
 
 from frechet.core import tree
 from frechet.core.calls import Calls
-from frechet.core.problem import Problem
-from frechet.core.solver import Solver, State
+from frechet.core.solver import State
 from frechet.problems.composite import Composite
 from frechet.solvers.stochastic import sampling
+from frechet.solvers.stochastic.batched import Batched
 
 
 class SAGAState(State):
@@ -64,7 +63,7 @@ def _of_gradients(problem: Composite) -> _Table:
     return _Table(entries, total)
 
 
-class SAGA(Solver):
+class SAGA(Batched):
     r"""Stochastic average gradient with an unbiased correction and a prox, for $\frac1n\sum_i f_i + g$.
 
     With $g_i$ the last gradient seen of term $i$ and a batch $B$ drawn with replacement,
@@ -97,22 +96,6 @@ class SAGA(Solver):
         >>> fr.solve(problem, jnp.zeros(2), SAGA(), tol=1e-4).x.round(2).tolist()
         [1.0, 2.0]
     """
-
-    accepts: ClassVar[type] = Composite
-    needs: ClassVar[frozenset[str]] = frozenset({"sample"})
-    stochastic: ClassVar[bool] = True
-    check_every: ClassVar[int] = 1
-    step_size: float | Scalar | None = None
-    batch_size: int = eqx.field(default=1, static=True)
-
-    def __check_init__(self):
-        sampling.check_batch_size(self.batch_size)
-
-    def fits(self, problem: Problem) -> str | None:
-        reason = super().fits(problem)
-        if reason is None and self.step_size is None:
-            reason = sampling.lacks_step_size(problem, "SAGA")  # pyright: ignore[reportArgumentType]
-        return reason
 
     def _table(self, problem: Composite, x: Any) -> _Table:
         linear = "linear model" in problem.offers()

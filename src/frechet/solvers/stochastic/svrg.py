@@ -1,17 +1,15 @@
 """SVRG: stochastic gradients corrected by a full one at a snapshot."""
 
-from typing import ClassVar
-
 import equinox as eqx
 import jax
 from jaxtyping import Array, Int, PRNGKeyArray, PyTree, Scalar
 
 from frechet.core import tree
 from frechet.core.calls import Calls
-from frechet.core.problem import Problem
-from frechet.core.solver import Solver, State
+from frechet.core.solver import State
 from frechet.problems.composite import Composite
 from frechet.solvers.stochastic import sampling
+from frechet.solvers.stochastic.batched import Batched
 
 
 class SVRGState(State):
@@ -20,7 +18,7 @@ class SVRGState(State):
     step_size: Scalar
 
 
-class SVRG(Solver):
+class SVRG(Batched):
     r"""Stochastic variance reduced gradient with a prox, for $\frac1n\sum_i f_i + g$.
 
     A step takes a snapshot $\tilde x$ of the iterate and its full gradient, then makes $m$ updates
@@ -52,24 +50,11 @@ class SVRG(Solver):
         [1.0, 2.0]
     """
 
-    accepts: ClassVar[type] = Composite
-    needs: ClassVar[frozenset[str]] = frozenset({"sample"})
-    stochastic: ClassVar[bool] = True
-    check_every: ClassVar[int] = 1
-    step_size: float | Scalar | None = None
-    batch_size: int = eqx.field(default=1, static=True)
     inner: int | None = eqx.field(default=None, static=True)
 
     def __check_init__(self):
-        sampling.check_batch_size(self.batch_size)
         if self.inner is not None and self.inner < 1:
             raise ValueError(f"inner must be a positive integer, got {self.inner}")
-
-    def fits(self, problem: Problem) -> str | None:
-        reason = super().fits(problem)
-        if reason is None and self.step_size is None:
-            reason = sampling.lacks_step_size(problem, "SVRG")  # pyright: ignore[reportArgumentType]
-        return reason
 
     def init(self, problem: Composite, x0: PyTree[Array], *, key: PRNGKeyArray) -> SVRGState:
         return SVRGState(
