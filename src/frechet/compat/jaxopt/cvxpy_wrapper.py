@@ -40,6 +40,9 @@ class CvxpyQP(QuadraticSolver):
     def native(self) -> QuadraticInteriorPoint:
         return QuadraticInteriorPoint()
 
+    def limits(self, program: Program) -> tuple[float, float, int]:
+        return 0.0, float(jnp.finfo(program.native.q.dtype).eps ** 0.5), 50
+
     def program(
         self, init_params: Any, params_obj: Any = None, params_eq: Any = None, params_ineq: Any = None
     ) -> Program:

@@ -62,9 +62,10 @@ class EqualityConstrainedQP(QuadraticSolver):
     def native(self) -> DirectKKT:
         return DirectKKT()
 
-    def limits(self, program: Program) -> tuple[Scalar, int]:
+    def limits(self, program: Program) -> tuple[Scalar, Scalar, int]:
         size = tree.norm((program.native.q, program.native.equations()[1]))
-        return self.tol * jnp.where(size > 0, size, 1), self.maxiter
+        tol = self.tol * jnp.where(size > 0, size, 1)
+        return tol, tol, self.maxiter
 
     def program(self, init_params: Any, params_obj: Any = None, params_eq: Any = None) -> Program:
         x = primal_form(self.fun, params_obj, _point(init_params))

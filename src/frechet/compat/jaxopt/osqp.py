@@ -225,6 +225,7 @@ class _BoxProgram(Program):
     def start(self, x: Any) -> KKTSolution:
         form = self.x[0]
         matrix, _ = self.native.equations()
+        assert matrix is not None
         at = jnp.zeros(matrix.shape[1], matrix.dtype).at[: -matrix.shape[0]].set(raveled(form, x))
         nearest = self.native.prox(at.at[-matrix.shape[0] :].set(matrix @ at), 1.0)
         return self.unravel(KKTSolution(nearest, raveled(self.eq, None)))

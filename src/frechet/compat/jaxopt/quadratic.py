@@ -143,9 +143,9 @@ class QuadraticSolver(Solver):
     def native(self) -> NativeSolver:
         """What solves it."""
 
-    def limits(self, program: Program) -> tuple[Scalar | float | None, int]:
-        """Tolerance for the residual's norm, and most steps."""
-        return None, 100
+    @abc.abstractmethod
+    def limits(self, program: Program) -> tuple[Scalar | float, Scalar | float, int]:
+        """The residual's norm aimed at, one that will do where rounding allows no less, and most steps."""
 
     def example_calls(self, init_params: Any, *args: Any, **kwargs: Any) -> dict[str, tuple[tuple, dict]]:
         """As in `IterativeSolver`."""
@@ -170,7 +170,9 @@ class QuadraticSolver(Solver):
     def _loop(self, init_params: Any, args: tuple, kwargs: dict) -> OptStep:
         program = self.program(unwrapped(init_params), *args, **kwargs)
         start = program.ravel(KKTSolution(None) if init_params is None else unwrapped(init_params))
-        tol, most = self.limits(program)
+        tol, enough, most = self.limits(program)
         solution = solve(program.native, start, self.native(), tol=tol, max_steps=most)
-        status: Status = solution.status
-        return OptStep(program.unravel(solution.x), status)
+        status = solution.status
+        will_do = (status.code == Ending.STALLED) & (solution.residual <= enough)
+        code = jnp.where(will_do, Ending.CONVERGED, status.code)
+        return OptStep(program.unravel(solution.x), Status(code, status.origin))
