@@ -37,6 +37,11 @@ _CLASSES = {
     "PolyakSGD": "stochastic",
     "ProjectedGradient": "gradient",
     "ProximalGradient": "gradient",
+    "ScipyBoundedLeastSquares": "scipy_wrappers",
+    "ScipyBoundedMinimize": "scipy_wrappers",
+    "ScipyLeastSquares": "scipy_wrappers",
+    "ScipyMinimize": "scipy_wrappers",
+    "ScipyRootFinding": "scipy_wrappers",
     "ZoomLineSearch": "zoom_linesearch",
 }
 _MODULES = (

@@ -13,6 +13,7 @@ of a batch was frozen) is made again from the recorded answers.
 import atexit
 import collections
 import hashlib
+import itertools
 import queue
 import threading
 from collections.abc import Callable
@@ -154,7 +155,8 @@ def _reply(run: Run | None, digest: bytes, like: np.ndarray) -> Reply:
         blank = np.zeros_like(like)
         return Reply(np.int32(-1), blank, blank, blank, np.zeros(16, np.uint8), np.False_)
     query, *vectors = run.pending
-    point, vector, x = (np.asarray(v, like.dtype) for v in vectors)
+    with np.errstate(over="ignore"):  # what has diverged in float64 is infinite in float32
+        point, vector, x = (np.asarray(v, like.dtype) for v in vectors)
     return Reply(np.int32(query), point, vector, x, np.frombuffer(digest, np.uint8).copy(), np.True_)
 
 
@@ -205,3 +207,43 @@ def replay(
             run.tell(evaluation)
         _keep(digest, run)
         return _reply(run, digest, like)
+
+
+# ------------------------------------------------------------------ runs that nobody makes again
+
+
+_numbers = itertools.count(1)
+
+
+def begin(drive: Callable, start: Any, lower: Any, upper: Any) -> Reply:
+    """Starts a run that its digest alone stands for, to be used in callbacks that run once and in order.
+
+    Args:
+        drive: as for `Run`.
+        start: where the run starts, a vector.
+        lower: lower bounds, a vector.
+        upper: upper bounds, a vector.
+    """
+    like = np.asarray(start)
+    run = Run(drive, *(np.asarray(v).astype(float) for v in (start, lower, upper)))
+    digest = _digest(b"number", next(_numbers).to_bytes(8, "little"))
+    with _lock:
+        _keep(digest, run)
+    return _reply(run, digest, like)
+
+
+def tell(start: Any, digest: Any, evaluation: Any) -> Reply:
+    """Brings an evaluation to a run that `begin` started."""
+    key = np.asarray(digest).tobytes()
+    with _lock:
+        run = _runs.get(key)
+    if run is None:
+        raise RuntimeError(f"more than {_LIVE} of SciPy's runs at once")
+    run.tell(np.asarray(evaluation))
+    return _reply(run, key, np.asarray(start))
+
+
+def end(digest: Any) -> None:
+    """Forgets a run that `begin` started."""
+    with _lock:
+        _runs.pop(np.asarray(digest).tobytes()).close()
