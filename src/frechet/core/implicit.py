@@ -143,7 +143,8 @@ def _near_kink(problem: Problem, x: PyTree[Array]) -> Bool[Array, ""]:
     constant = lambda v: jax.lax.stop_gradient(v) if isinstance(v, jax.Array | np.ndarray) else v  # noqa: E731
     problem, x = jax.tree.map(constant, (problem, x))
     eps = max(float(jnp.finfo(v.dtype).eps) for v in jax.tree.leaves(x))
-    return problem.near_kink(x, 2 * tree.norm(problem.optimality(x)) + eps**0.5)
+    rounding = 64 * eps * (1 + tree.largest(x))
+    return problem.near_kink(x, 2 * tree.norm(problem.optimality(x)) + rounding)
 
 
 def warn_unless(
@@ -168,8 +169,9 @@ def warn_unless(
             )
         elif not np.all(smooth):
             warnings.warn(
-                "derivative at a kink of the optimality map (a constraint or bound weakly active, or a "
-                "coordinate at its threshold): it may hold on one side only",
+                "derivative at a kink of the optimality map, as far as the solution is exact (a constraint or "
+                "bound weakly active, or a coordinate at its threshold): it may hold on one side only; a smaller "
+                "tol may tell them apart",
                 DerivativeWarning,
                 stacklevel=2,
             )
