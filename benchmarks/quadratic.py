@@ -2,7 +2,7 @@
 
 Run: ``python benchmarks/quadratic.py [NAME ...]``. Float64, each solver with its default settings but for a
 tolerance of 1e-9 (OSQP: with polishing). Printed are the norms of the KKT residuals, computed in NumPy alike
-for all, and the largest difference from Clarabel's objective, relative above 1. Needs clarabel, osqp, sif2jax.
+for all, and the difference from Clarabel's objective, relative above 1. Needs clarabel, osqp, sif2jax.
 """
 
 import sys

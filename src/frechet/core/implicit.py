@@ -169,9 +169,9 @@ def warn_unless(
             )
         elif not np.all(smooth):
             warnings.warn(
-                "derivative at a kink of the optimality map, as far as the solution is exact (a constraint or "
-                "bound weakly active, a coordinate at its threshold): it may hold on one side only; a smaller "
-                "tol may decide",
+                "derivative at a kink of the optimality map, as far as the solution is exact (a "
+                "constraint or bound weakly active, a coordinate at its threshold): it may hold on one "
+                "side only; a smaller tol may decide",
                 DerivativeWarning,
                 stacklevel=2,
             )
