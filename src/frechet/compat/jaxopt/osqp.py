@@ -16,6 +16,7 @@ from frechet.compat.jaxopt.base import (
     IterativeSolver,
     KKTSolution,
     OptStep,
+    run_compiled,
     unwrapped,
 )
 from frechet.compat.jaxopt.quadratic import (
@@ -169,9 +170,11 @@ class _OSQP(CompiledUpdate):
             params_ineq: see the class.
 
         Raises:
-            ValueError: without ``jit``, a program proved infeasible or unbounded.
+            ValueError: a program proved infeasible or unbounded, where ``jit`` is false.
         """
-        step = super().run(init_params, params_obj, params_eq, params_ineq)
+        solver = copy.copy(self)
+        solver.jit = True
+        step = run_compiled(solver, init_params, params_obj, params_eq, params_ineq)
         if not self.jit and known(step.state.status):
             for code, name in ((self.PRIMAL_INFEASIBLE, "Primal"), (self.DUAL_INFEASIBLE, "Dual")):
                 if step.state.status == code:
@@ -271,7 +274,7 @@ class BoxOSQP(_OSQP):
         verbose: print each update.
         implicit_diff: implicit derivatives, or those of the iterations, in forward mode only.
         implicit_diff_solve: linear solver ``solve(matvec, b)`` for implicit ones.
-        jit: compile.
+        jit: compile an update; ``run`` always does, and without ``jit`` raises if there is no solution.
         unroll: loops of fixed length; "auto" means where derivatives need them.
     """
 
