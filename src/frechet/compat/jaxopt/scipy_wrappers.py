@@ -203,15 +203,11 @@ def _evaluated(program: Callable, posed: _Posed, z: Array) -> Array:
 
 def _compiled(program: Callable, posed: _Posed, z: Array) -> Array:
     settings, *rest = posed
-    return compiled(_program, settings, _Static(program), rest, z)
+    return compiled(_program, settings, program, rest, z)
 
 
-class _Static(NamedTuple):
-    program: Callable
-
-
-def _program(settings: Settings, static: _Static, rest: list, z: Array) -> Array:
-    return static.program(_Posed(settings, *rest), z)
+def _program(settings: Settings, program: Callable, rest: list, z: Array) -> Array:
+    return program(_Posed(settings, *rest), z)
 
 
 def _form(fields: dict[str, Any], start: Array) -> dict[str, jax.ShapeDtypeStruct]:

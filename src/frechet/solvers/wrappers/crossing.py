@@ -35,7 +35,10 @@ def crossing(callback: Callable, host: Callable, form: PyTree[jax.ShapeDtypeStru
         back = [np.asarray(b, order="C") for b in bits]
         out = host(*(b.view(np.float64)[..., 0] if w else b for b, w in zip(back, wide, strict=True)))
         return jax.tree.map(
-            lambda v: v.view(np.uint32).reshape(*v.shape, 2) if v.dtype == np.float64 else v, out
+            lambda v: (
+                np.frombuffer(v.tobytes(), np.uint32).reshape(*v.shape, 2) if v.dtype == np.float64 else v
+            ),
+            out,
         )
 
     bits = jax.eval_shape(lambda f: jax.tree.map(narrow, f), form)
