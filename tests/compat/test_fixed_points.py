@@ -277,6 +277,17 @@ def test_broyden_against_scipy():
         assert limited.state.d_history.shape == (6, 30) and full.state.d_history.shape == (60, 30)
 
 
+def test_units_of_the_function_do_not_matter():
+    with jax.enable_x64(True):
+        states = []
+        for unit in (1.0, 2.0**20):
+            F = lambda x, unit=unit: unit * tridiagonal(x)  # noqa: E731
+            states.append(jaxopt.Broyden(F, gamma=0.5 / unit, tol=1e-8 * unit).run(-jnp.ones(10)).state)
+            assert states[-1].error <= 1e-8 * unit
+        assert states[0].num_linesearch_iter > states[0].iter_num  # steps are shortened, and the same ones
+        assert states[0].num_fun_eval == states[1].num_fun_eval
+
+
 def test_fixed_steps_follow_the_recursion_of_broyden():
     with jax.enable_x64(True):
         F = lambda x: np.asarray([x[0] ** 2 + x[1] - 3, x[0] - x[1] ** 2 + 1])  # noqa: E731

@@ -56,9 +56,9 @@ class LimitedInverse(eqx.Module):
 
 
 class BroydenState(State):
-    """``value`` is $F(x)$, ``inverse`` the approximate inverse of its Jacobian, ``count`` the steps taken.
+    r"""``value`` is $F(x)$, ``inverse`` the approximate inverse of its Jacobian, ``count`` the steps taken.
 
-    ``length`` is the last $t$, ``failed`` whether no length tried was short enough.
+    ``length`` is the last $t$, ``failed`` whether no length tried was short enough, ``weight`` is $\sigma$.
     """
 
     value: Float[Array, " n"]
@@ -66,6 +66,7 @@ class BroydenState(State):
     count: Int[Array, ""]
     length: Scalar
     failed: Bool[Array, ""]
+    weight: Scalar
 
 
 class Broyden(Solver):
@@ -79,9 +80,10 @@ class Broyden(Solver):
     the least change that makes $H_{k+1} y = s$; it is left out where the denominator is too small. The step
     $-t H_k F(x_k)$ is shortened until
     $\|F(x_{k+1})\| \le (1 + \eta_k)\|F(x_k)\| - \sigma\|s\|^2$ with summable $\eta_k$, which asks for no
-    derivatives. Convergence is superlinear near a root with a regular Jacobian. The start costs a value, a
-    Jacobian (as many products as unknowns) and a factorisation, a step one value for every length tried. The
-    inverse is kept dense; with a ``history`` it is not, nor is a Jacobian ever computed.
+    derivatives; $\sigma = 10^{-4}\,\|F(x_0)\| / \|H_0 F(x_0)\|^2$, in the units of the equation. Convergence
+    is superlinear near a root with a regular Jacobian. The start costs a value, a Jacobian (as many products
+    as unknowns) and a factorisation, a step one value for every length tried. The inverse is kept dense; with
+    a ``history`` it is not, nor is a Jacobian ever computed.
 
     Args:
         history: how many changes are kept, the newest ones, of an inverse that starts as a multiple of the
@@ -117,18 +119,28 @@ class Broyden(Solver):
     def init(self, problem: Root, x0: PyTree[Array], *, key: PRNGKeyArray) -> BroydenState:
         x, unravel = ravel_pytree(x0)
         F = lambda v: _value(problem, unravel(v))  # noqa: E731
-        count, calls = jnp.zeros((), jnp.int32), Calls().add(value=1)
-        last = (count, jnp.ones((), x.dtype), jnp.asarray(False))
-        if self.history is not None:
-            empty = jnp.zeros((self.history, x.size), x.dtype)
+        calls = Calls().add(value=1)
+        if self.history is None:
+            value, push = jax.linearize(F, x)
+            identity = jnp.eye(x.size, dtype=x.dtype)
+            matrix = jnp.linalg.inv(jax.vmap(push, out_axes=1)(identity))
+            # A singular Jacobian is no reason to stop: the corrections start from the identity then.
+            inverse = FullInverse(jnp.where(jnp.all(jnp.isfinite(matrix)), matrix, identity))
+            calls = calls.add(hvp=x.size, factorisation=1)
+        else:
+            value, empty = F(x), jnp.zeros((self.history, x.size), x.dtype)
             inverse = LimitedInverse(jnp.asarray(self.scale, x.dtype), empty, empty)
-            return BroydenState(x0, calls, F(x), inverse, *last)
-        value, push = jax.linearize(F, x)
-        identity = jnp.eye(x.size, dtype=x.dtype)
-        matrix = jnp.linalg.inv(jax.vmap(push, out_axes=1)(identity))
-        # A singular Jacobian is no reason to stop: the corrections start from the identity then.
-        inverse = FullInverse(jnp.where(jnp.all(jnp.isfinite(matrix)), matrix, identity))
-        return BroydenState(x0, calls.add(hvp=x.size, factorisation=1), value, inverse, *last)
+        value_0, square = jax.lax.stop_gradient((value, jnp.sum(inverse.times(value) ** 2)))
+        return BroydenState(
+            x=x0,
+            calls=calls,
+            value=value,
+            inverse=inverse,
+            count=jnp.zeros((), jnp.int32),
+            length=jnp.ones((), x.dtype),
+            failed=jnp.asarray(False),
+            weight=1e-4 * tree.norm(value_0) / jnp.where(square > 0, square, 1),
+        )
 
     def step(self, problem: Root, state: BroydenState, *, key: PRNGKeyArray) -> BroydenState:
         x = ravel_pytree(state.x)[0]
@@ -136,7 +148,7 @@ class Broyden(Solver):
         d = -H.times(old)
         if self.step_size is None:
             slack = 1 / (1.0 + state.count).astype(x.dtype) ** 2
-            search = (problem, state.x, d, tree.norm(old), slack)
+            search = (problem, state.x, d, tree.norm(old), slack, state.weight)
             one, like = jnp.ones((), x.dtype), (state.x, old)
             length, trial, n = trial_loop(_trial, _decreased, one, *search, like=like)
             failed = ~_decreased(length, trial, *search)
@@ -152,7 +164,8 @@ class Broyden(Solver):
         change = jnp.where(sound, (s - Hy) / jnp.where(sound, denominator, 1), 0)
         inverse = H.plus(change, H.transposed_times(s), state.count)
         calls = state.calls.add(value=n)
-        return BroydenState(ahead, calls, value, inverse, state.count + 1, length, failed)
+        count = state.count + 1
+        return BroydenState(ahead, calls, value, inverse, count, length, failed, state.weight)
 
 
 def _value(problem: Root, x: PyTree[Array]) -> Float[Array, " n"]:
@@ -166,6 +179,13 @@ def _trial(length: Scalar, problem: Root, x: PyTree, d: Array, *_: Any) -> tuple
 
 
 def _decreased(
-    length: Scalar, trial: tuple, problem: Root, x: PyTree, d: Array, norm: Scalar, slack: Scalar
+    length: Scalar,
+    trial: tuple,
+    problem: Root,
+    x: PyTree,
+    d: Array,
+    norm: Scalar,
+    slack: Scalar,
+    weight: Scalar,
 ) -> Bool[Array, ""]:
-    return tree.norm(trial[1]) <= (1 + slack) * norm - 1e-4 * (length * tree.norm(d)) ** 2
+    return tree.norm(trial[1]) <= (1 + slack) * norm - weight * (length * tree.norm(d)) ** 2
