@@ -44,7 +44,7 @@ def by_cvxpy(Q, c, A, b, G, h):
     cvxpy.Problem(objective, rows).solve(
         solver=cvxpy.CLARABEL, tol_gap_abs=1e-11, tol_gap_rel=1e-11, tol_feas=1e-11
     )
-    return x.value, rows[0].dual_value, rows[1].dual_value
+    return np.asarray(x.value), np.asarray(rows[0].dual_value), np.asarray(rows[1].dual_value)
 
 
 def posed(Q, c, A, b, G, h):
@@ -75,18 +75,18 @@ def test_solutions_and_multipliers_are_those_of_clarabel(name, precision, monkey
     solver = jaxopt.CvxpyQP() if name == "CvxpyQP" else getattr(jaxopt, name)(tol=tol)
     params, state = (boxed if name == "BoxOSQP" else general)(solver, **as_jax(given))
     # Off by at most the residual times the inverse of the system's matrix, whose norm is below 100.
-    close = {"atol": 100 * tol}
+    close = 100 * tol
     if name == "BoxOSQP":
         (at, z), dual_eq, (upper, lower) = params
-        np.testing.assert_allclose(z, np.concatenate([given["A"], given["G"]]) @ x, **close)
-        np.testing.assert_allclose(dual_eq, np.concatenate([y, multipliers]), **close)
+        np.testing.assert_allclose(z, np.concatenate([given["A"], given["G"]]) @ x, atol=close)
+        np.testing.assert_allclose(dual_eq, np.concatenate([y, multipliers]), atol=close)
         np.testing.assert_allclose(upper - lower, dual_eq)
         assert np.all(upper >= 0) and np.all(lower >= 0)
     else:
         at = params.primal
-        np.testing.assert_allclose(params.dual_eq, y, **close)
-        np.testing.assert_allclose(params.dual_ineq, multipliers, **close)
-    np.testing.assert_allclose(at, x, **close)
+        np.testing.assert_allclose(params.dual_eq, y, atol=close)
+        np.testing.assert_allclose(params.dual_ineq, multipliers, atol=close)
+    np.testing.assert_allclose(at, x, atol=close)
     assert at.dtype == precision
     if name == "CvxpyQP":
         assert bool(state.converged)
