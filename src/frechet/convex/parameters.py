@@ -116,7 +116,8 @@ def feasible(violation: Array, magnitude: Array) -> Array:
     rounding unit of the dtype, so that a projected point is feasible in its own precision.
     """
     tolerance = jnp.sqrt(jnp.finfo(violation.dtype).eps) * jnp.maximum(1, jnp.abs(magnitude))
-    return jnp.where(violation <= tolerance, 0, jnp.inf).astype(violation.dtype)
+    beyond = jnp.where(jnp.isnan(violation), jnp.nan, jnp.inf)  # so that no solve succeeds on bounds of NaN
+    return jnp.where(violation <= tolerance, 0, beyond).astype(violation.dtype)
 
 
 def norm(x: Array, axis: Any = None) -> Array:

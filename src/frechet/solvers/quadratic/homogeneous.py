@@ -106,7 +106,8 @@ class Equations:
         eps = jnp.finfo(p.q.dtype).eps
         self.p, self.H = p, H
         n, m = p.q.size, p.b.size
-        shift = eps**0.75 * (1 + jnp.max(jnp.abs(p.P), initial=0))
+        # No more than rounding does anyway: it bounds how far along an endless ray an iterate gets.
+        shift = eps * (1 + jnp.max(jnp.abs(p.P), initial=0))
         self.W = 1 / (H + eps**0.75)
         M = p.gram(self.W) + shift * jnp.eye(n, dtype=p.q.dtype)
         K = jnp.block([[M, p.A.T], [p.A, -(eps**0.75) * jnp.eye(m, dtype=p.q.dtype)]])
