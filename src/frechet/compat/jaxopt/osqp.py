@@ -172,9 +172,19 @@ class _OSQP(CompiledUpdate):
         Raises:
             ValueError: a program proved infeasible or unbounded, where ``jit`` is false.
         """
-        solver = copy.copy(self)
-        solver.jit = True
-        step = run_compiled(solver, init_params, params_obj, params_eq, params_ineq)
+        step = run_compiled(self._with(jit=True), init_params, params_obj, params_eq, params_ineq)
+        return self._checked(step)
+
+    def update(self, params: KKTSolution, state: BoxOSQPState, *args: Any, **kwargs: Any) -> OptStep:
+        # The native step is a JAX program whatever the user's functions are.
+        return self._checked(CompiledUpdate.update(self._with(jit=True), params, state, *args, **kwargs))
+
+    def _with(self, **settings: Any) -> Any:
+        changed = copy.copy(self)
+        vars(changed).update(settings)
+        return changed
+
+    def _checked(self, step: OptStep) -> OptStep:
         if not self.jit and known(step.state.status):
             for code, name in ((self.PRIMAL_INFEASIBLE, "Primal"), (self.DUAL_INFEASIBLE, "Dual")):
                 if step.state.status == code:
@@ -187,8 +197,7 @@ class _OSQP(CompiledUpdate):
         else:  # multipliers may have been left out
             program = self.program(self.primal(unwrapped(init_params)), *args, **kwargs)
             init_params = program.unravel(program.ravel(unwrapped(init_params)))
-        rounds = copy.copy(self)
-        rounds.maxiter = -(-self.maxiter // admm.ITERATIONS)
+        rounds = self._with(maxiter=-(-self.maxiter // admm.ITERATIONS))
         return IterativeSolver._loop(rounds, init_params, args, kwargs)
 
     def _native(self) -> admm.QuadraticADMM:
@@ -274,7 +283,7 @@ class BoxOSQP(_OSQP):
         verbose: print each update.
         implicit_diff: implicit derivatives, or those of the iterations, in forward mode only.
         implicit_diff_solve: linear solver ``solve(matvec, b)`` for implicit ones.
-        jit: compile an update; ``run`` always does, and without ``jit`` raises if there is no solution.
+        jit: without it a program without solution raises; updates are compiled all the same.
         unroll: loops of fixed length; "auto" means where derivatives need them.
     """
 
