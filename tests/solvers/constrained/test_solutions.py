@@ -50,6 +50,22 @@ def test_the_optima_of_hock_and_schittkowski_are_reached(solver, name):
         assert float(problem.infeasibility(solution.x.primal)) <= 1.5e-8
 
 
+@pytest.mark.parametrize(
+    ("solver", "name"),
+    [("augmented Lagrangian", "hs100"), ("augmented Lagrangian", "hs113"), ("SQP", "hs100")],
+)
+def test_float32_reaches_its_default_tolerance(solver, name):
+    """Constraints of size 100 and multipliers of size 1: rounding times the penalty is above it."""
+    with jax.enable_x64(False):
+        problem, x0, optimum = EXAMPLES[name]()
+        solution = fr.solve(problem, jnp.asarray(x0, jnp.float32), SOLVERS[solver], max_steps=500)
+        assert solution.status.converged, str(solution.status)
+        # First order in the residual, with the multipliers; and rounding of terms of size 1000.
+        size = 1 + float(jnp.sum(solution.x.dual_ineq))
+        error = abs(float(problem.objective(solution.x)) - optimum)
+        assert error <= 2 * size * np.finfo(np.float32).eps ** 0.5 + 1e3 * np.finfo(np.float32).eps
+
+
 @pytest.mark.parametrize("name", ["hs65", "hs100"])
 def test_solutions_are_those_of_scipy(name):
     with jax.enable_x64(True):

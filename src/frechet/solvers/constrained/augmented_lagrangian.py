@@ -43,7 +43,8 @@ class AugmentedLagrangian(Solver):
     multipliers $y^+ = y + \rho h(x)$ and $\lambda^+ = (\lambda + \rho c(x))_+$, which the answer carries.
     They replace $y$ and $\lambda$ once the primal part of the residual is at most a tenth of that of the
     constraints, so the subproblems are solved no better than pays. $\rho$ is raised tenfold where the
-    constraints' part did not halve since the last time.
+    constraints' part did not halve since the last time, and lowered tenfold where $x$ no longer moves, the
+    constraints hold up to rounding, and what rounding times $\rho$ adds to the multipliers is left.
 
     Where $\rho$ has reached its cap ($\varepsilon^{-3/4}$ for a dtype of precision $\varepsilon$) and $x$ is
     a stationary point of $\|h(x)\|^2 + \|c(x)_+\|^2$ that violates constraints, the solve ends infeasible,
@@ -125,7 +126,8 @@ class AugmentedLagrangian(Solver):
         solver = self._solver(problem)
         augmented = AugmentedProblem(problem, state.dual_eq, state.dual_ineq, state.penalty)
         inner = solver.step(augmented, state.inner, key=key)
-        moved = tree.largest(tree.subtract(inner.x, state.inner.x)) > 0
+        eps = jnp.finfo(state.penalty.dtype).eps
+        moved = tree.largest(tree.subtract(inner.x, state.inner.x)) > eps * tree.largest(inner.x)
         ahead = lift.replaced(
             state,
             x=augmented.multipliers(inner.x),
@@ -154,12 +156,19 @@ class AugmentedLagrangian(Solver):
         exact = off <= 100 * eps * (1 + tree.largest(state.x.primal))
         # Where rounding is what keeps the residual up, another penalty would only spoil the conditioning.
         short = (off > 0.5 * state.violation) & ~exact & ((slope <= off) | spent)
+        # It enters the multipliers times the penalty.
+        noisy = exact & ~moved & (slope > off) & (state.penalty > 0.05 * self.penalty)
+        penalty = jnp.where(short, self._raised(state.penalty), state.penalty / jnp.where(noisy, 10, 1))
         return jax.lax.cond(
-            (slope <= 0.1 * off) | ((spent | ~moved) & ~exact),
-            lambda s: self._updated(problem, solver, s, off, short, key),
+            (slope <= 0.1 * off) | spent & ~exact | ~moved & (noisy | ~exact),
+            lambda s: self._updated(problem, solver, s, off, penalty, key),
             lambda s: s,
             state,
         )
+
+    def _raised(self, penalty: Scalar) -> Scalar:
+        cap = _cap(penalty)
+        return jnp.minimum(10 * penalty, jnp.maximum(penalty, cap))
 
     def _updated(
         self,
@@ -167,15 +176,14 @@ class AugmentedLagrangian(Solver):
         solver: Solver,
         state: AugmentedLagrangianState,
         off: Scalar,
-        short: Bool[Array, ""],
+        penalty: Scalar,
         key: PRNGKeyArray,
     ) -> AugmentedLagrangianState:
-        """New multipliers and perhaps a new penalty, and the inner solver begun anew."""
+        """New multipliers, a penalty that may be new, and the inner solver begun anew."""
         eps = float(jnp.finfo(off.dtype).eps)
-        cap, most = eps**-0.75, eps**-0.5
-        capped = state.penalty >= cap
-        raised = jnp.minimum(10 * state.penalty, jnp.maximum(state.penalty, cap))
-        penalty = jnp.where(short, raised, state.penalty)
+        most = eps**-0.5
+        capped = state.penalty >= _cap(state.penalty)
+        penalty = penalty.astype(state.penalty.dtype)
         x = state.x.primal
         size = tree.norm(violation(problem, x))
         seems = capped & (size > eps ** (1 / 3))
@@ -192,7 +200,7 @@ class AugmentedLagrangian(Solver):
             inner=inner,
             dual_eq=dual_eq,
             dual_ineq=dual_ineq,
-            penalty=penalty.astype(state.penalty.dtype),
+            penalty=penalty,
             violation=off,
             taken=jnp.zeros_like(state.taken),
             hopeless=seems & (slope <= 1e-2 * size),
@@ -200,6 +208,10 @@ class AugmentedLagrangian(Solver):
 
     def diagnosis(self, problem: Constrained, state: AugmentedLagrangianState) -> Int[Array, ""]:
         return jnp.where(state.hopeless, Ending.INFEASIBLE, Ending.RUNNING).astype(jnp.int32)
+
+
+def _cap(penalty: Scalar) -> float:
+    return float(jnp.finfo(penalty.dtype).eps) ** -0.75
 
 
 def _plus(a: Calls, b: Calls) -> Calls:

@@ -116,7 +116,7 @@ class SQP(Solver):
         quadratic = _Elastic(B, gradient + b, J, r, lower - x, upper - x, state.penalty, form.equations)
         # As good as a quadratically convergent method can use, and as rounding allows.
         eps = float(jnp.finfo(x.dtype).eps)
-        noise = 100 * eps * (1 + jnp.linalg.norm(gradient))
+        noise = 10 * eps * (1 + jnp.linalg.norm(gradient))
         tol = jnp.clip(0.01 * jnp.sum(residual**2), noise, jnp.maximum(0.01, noise))
         d, multipliers, solved, factorisations = quadratic.solved(tol)
 
