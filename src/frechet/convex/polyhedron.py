@@ -3,36 +3,62 @@
 from typing import Any
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Scalar
 
+from frechet.convex import homogeneous
 from frechet.convex.parameters import feasible, known, parameter
 from frechet.convex.vector import Vector
+from frechet.core import tree
 
 Vec = Float[Array, " n"]
+MOST_STEPS = 60
+
+
+def _way(A: Array, b: Array, G: Array, h: Array) -> tuple[Vec, Bool[Array, " k"]]:
+    """The projection of the origin and which inequalities hold it back; rows have norm one or zero."""
+    n, eps = G.shape[1], jnp.finfo(h.dtype).eps
+    p = homogeneous.Program(
+        jnp.eye(n, dtype=h.dtype), jnp.zeros(n, h.dtype), A, b, G, jnp.zeros((0, n), h.dtype), h, h == h
+    )
+
+    def measured(at: homogeneous.Point) -> tuple[Vec, Array, Scalar]:
+        x, y, z = at.x / at.tau, at.y / at.tau, at.z / at.tau
+        slack = h - G @ x
+        parts = x + y @ A + z @ G, A @ x - b, jnp.minimum(z, slack)
+        return x, z > slack, jnp.linalg.norm(jnp.concatenate(parts))
+
+    def closer(carry: tuple) -> tuple:
+        count, at, best = carry
+        ahead = homogeneous.advance(p, at)
+        now = measured(ahead)
+        return count + 1, ahead, tree.where(now[2] < best[2], now, best)
+
+    begin = homogeneous.start(p)
+    unfinished = lambda c: (c[2][2] > eps**0.75) & (c[0] < MOST_STEPS) & jnp.isfinite(c[1].tau)  # noqa: E731
+    return lax.while_loop(unfinished, closer, (0, begin, measured(begin)))[2][:2]
+
+
+def _unit(M: Array, v: Array) -> tuple[Array, Array]:
+    size = jnp.linalg.norm(M, axis=1)
+    size = jnp.where(size > 0, size, 1)
+    return M / size[:, None], v / size
 
 
 def _solved(x: Vec, A: Array | None, b: Array | None, G: Array, h: Array) -> tuple[Vec, Bool[Array, " k"]]:
-    """The projection to the program's tolerance, and which inequalities hold it back."""
-    from frechet.core.solve import solve
-    from frechet.problems.quadratic_program import QuadraticProgram
-    from frechet.solvers.quadratic.interior_point import QuadraticInteriorPoint
-
-    @jax.jit
-    def program(A: Any, b: Any, G: Array, h: Array) -> tuple[Vec, Bool[Array, " k"]]:
-        # Traced, so that redundant equations pass.
-        zero = jnp.zeros(G.shape[1], h.dtype)
-        qp = QuadraticProgram(jnp.eye(zero.size, dtype=h.dtype), zero, A, b, G, h)
-        found = solve(qp, zero, QuadraticInteriorPoint(), differentiate="none").x
-        return found.primal, found.dual_ineq > h - G @ found.primal
-
-    # For the way from x to its projection, so that digits of a far x are not lost.
-    moved = None if A is None or b is None else b - A @ x
-    way, active = program(A, moved, G, h - G @ x)
-    return x + way, active
+    """The projection to some accuracy, and which inequalities hold it back."""
+    if A is None or b is None:
+        A, b = jnp.zeros((0, x.size), x.dtype), jnp.zeros(0, x.dtype)
+    # The way from x to its projection, so that digits of a far x are not lost, in units of its length.
+    (A, b), (G, h) = _unit(A, b - A @ x), _unit(G, h - G @ x)
+    limited = jnp.isfinite(h)
+    G, h = jnp.where(limited[:, None], G, 0), jnp.where(limited, h, 1)
+    length = jnp.max(jnp.concatenate([jnp.abs(b), jnp.maximum(-h, 0)]), initial=0)
+    outside = length > 0
+    way, active = _way(A, b / jnp.where(outside, length, 1), G, h / jnp.where(outside, length, 1))
+    return x + length * way, active & limited & outside
 
 
 def project_polyhedron(x: Vec, A: Array | None, b: Array | None, G: Array, h: Array) -> Vec:
@@ -57,7 +83,7 @@ def project_polyhedron(x: Vec, A: Array | None, b: Array | None, G: Array, h: Ar
 class Polyhedron(Vector):
     r"""Indicator of $\{x : A x = b,\ G x \le h\}$; all leaves of ``x`` together are one vector.
 
-    The projection is a `frechet.QuadraticProgram`, solved by an interior point method; which inequalities
+    The projection is a quadratic program, solved by an interior point method; which inequalities
     hold it back is read off, and the projection onto their intersection is exact. The derivative is that of
     this face: an inequality that just holds but does not push (its multiplier is zero) does not count.
     Redundant rows are welcome. Traced data that describe an empty set are not noticed by `prox`: the value of

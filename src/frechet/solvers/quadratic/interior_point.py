@@ -5,12 +5,14 @@ from typing import ClassVar
 import jax.numpy as jnp
 from jaxtyping import Array, Int, PRNGKeyArray, Scalar
 
+from frechet.convex import homogeneous
 from frechet.core import tree
 from frechet.core.calls import Calls
 from frechet.core.solver import Solver, State
 from frechet.problems.constrained import KKTPoint
 from frechet.problems.quadratic_program import QuadraticProgram
-from frechet.solvers.quadratic import certificates, homogeneous, rows
+from frechet.solvers.quadratic import certificates, rows
+from frechet.solvers.quadratic.embedded import program
 from frechet.solvers.quadratic.equilibration import Scaling, equilibrate
 
 
@@ -56,14 +58,14 @@ class QuadraticInteriorPoint(Solver):
         self, problem: QuadraticProgram, x0: KKTPoint, *, key: PRNGKeyArray
     ) -> QuadraticInteriorPointState:
         scaling = equilibrate(rows.stack(problem, x0.primal))
-        at = homogeneous.start(homogeneous.program(problem, x0.primal, scaling))
+        at = homogeneous.start(program(problem, x0.primal, scaling))
         calls = Calls().add(factorisation=1, gradient=1, prox=1)
         return QuadraticInteriorPointState(x0, calls, scaling, at, tree.norm(problem.optimality(x0)))
 
     def step(
         self, problem: QuadraticProgram, state: QuadraticInteriorPointState, *, key: PRNGKeyArray
     ) -> QuadraticInteriorPointState:
-        p = homogeneous.program(problem, state.x.primal, state.scaling)
+        p = program(problem, state.x.primal, state.scaling)
         ahead = homogeneous.advance(p, state.at)
         x = problem.prox(state.scaling.columns * ahead.x / ahead.tau, 1.0)
         point = rows.point(state.x, x, self._multipliers(p, state.scaling, ahead) / ahead.tau)
@@ -84,7 +86,7 @@ class QuadraticInteriorPoint(Solver):
     def diagnosis(self, problem: QuadraticProgram, state: QuadraticInteriorPointState) -> Int[Array, ""]:
         scaling, at = state.scaling, state.at
         given = rows.stack(problem, state.x.primal)
-        p = homogeneous.program(problem, state.x.primal, scaling)
+        p = program(problem, state.x.primal, scaling)
         x, y = scaling.columns * at.x, self._multipliers(p, scaling, at)
         w = p.bound_multipliers(at.z) / (scaling.columns * scaling.cost)
         none = certificates.infeasible(given, y, w, x)

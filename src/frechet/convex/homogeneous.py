@@ -8,8 +8,6 @@ from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array, Bool, Float, Scalar
 
 from frechet.core import tree
-from frechet.problems.quadratic_program import QuadraticProgram
-from frechet.solvers.quadratic.equilibration import Scaling
 
 
 class Program(NamedTuple):
@@ -51,37 +49,6 @@ class Program(NamedTuple):
         k = self.G.shape[0]
         bounds = jnp.sum(self.signs**2 * w[k:].reshape(self.signs.shape), axis=0)
         return self.P + (self.G.T * w[:k]) @ self.G + jnp.diag(bounds)
-
-
-def program(problem: QuadraticProgram, like: Array, scaling: Scaling) -> Program:
-    """The scaled program; ``like`` is a primal point, for shape and dtype."""
-    n, (D, E, c) = like.size, scaling
-    (A, b), (G, h) = problem.equations(), problem.inequalities()
-    P = jnp.zeros((n, n), like.dtype) if problem.P is None else problem.P
-    A, b = (jnp.zeros((0, n), like.dtype), jnp.zeros(0, like.dtype)) if A is None else (A, b)
-    G, h = (jnp.zeros((0, n), like.dtype), jnp.zeros(0, like.dtype)) if G is None else (G, h)
-    assert b is not None and h is not None
-    E, F = jnp.split(E, [b.size])
-    limited = jnp.isfinite(h)
-    signs, limits = jnp.zeros((0, n), like.dtype), jnp.zeros((0, n), like.dtype)
-    equal = jnp.zeros((0, n), bool)
-    if not problem.g.smooth:
-        lower, upper = problem.g.bounds(like)
-        fixed = lower == upper
-        below, above = jnp.isfinite(lower), jnp.isfinite(upper) & ~fixed
-        signs = jnp.stack([-below.astype(like.dtype), above.astype(like.dtype)])
-        limits = jnp.stack([jnp.where(below, -lower / D, 1), jnp.where(above, upper / D, 1)])
-        equal = jnp.stack([fixed & below, jnp.zeros_like(fixed)])
-    return Program(
-        c * D[:, None] * P * D,
-        c * D * problem.q,
-        E[:, None] * A * D,
-        E * b,
-        jnp.where(limited, F, 0)[:, None] * G * D,
-        signs,
-        jnp.concatenate([jnp.where(limited, F * h, 1), limits.ravel()]),
-        ~jnp.concatenate([jnp.zeros(h.shape, bool), equal.ravel()]),
-    )
 
 
 class Point(NamedTuple):
