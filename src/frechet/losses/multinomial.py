@@ -1,5 +1,6 @@
 """The multinomial logistic loss."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
@@ -57,6 +58,17 @@ class Multinomial(LinearModel):
 
     def pointwise(self, z: Float[Array, "n K"], y: Int[Array, " n"]) -> Float[Array, " n"]:
         """Cross entropy of the softmax of each row of z."""
-        from optax.losses import softmax_cross_entropy_with_integer_labels
+        return cross_entropy(z, y)
 
-        return softmax_cross_entropy_with_integer_labels(z, y)
+
+def cross_entropy(z: Float[Array, "*n K"], y: Int[Array, "*n"]) -> Float[Array, "*n"]:
+    """Cross entropy of the softmax of each row of ``z`` with integer labels; exact for large ``z`` too.
+
+    Example:
+        >>> round(float(cross_entropy(jnp.array([1e9, 1e9]), jnp.array(0))), 3)
+        0.693
+    """
+    from optax.losses import softmax_cross_entropy_with_integer_labels
+
+    # Less the largest, so that the differences of large ones are not lost.
+    return softmax_cross_entropy_with_integer_labels(z - jax.lax.stop_gradient(z.max(-1, keepdims=True)), y)

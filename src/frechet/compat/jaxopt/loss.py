@@ -11,6 +11,7 @@ from jax.nn import sparse_sigmoid as sparse_sigmoid
 from jaxtyping import Array, Float, Scalar
 
 from frechet.convex.parameters import floating
+from frechet.losses.multinomial import cross_entropy
 
 
 def huber_loss(target: Any, pred: Any, delta: Any = 1.0) -> Array:
@@ -41,7 +42,7 @@ def binary_perceptron_loss(label: Any, score: Any) -> Array:
 
 def multiclass_logistic_loss(label: Any, logits: Float[Array, " k"]) -> Scalar:
     """Cross entropy of the softmax with an integer label."""
-    return optax.losses.softmax_cross_entropy_with_integer_labels(floating(logits), jnp.asarray(label))
+    return cross_entropy(floating(logits), jnp.asarray(label))
 
 
 def multiclass_sparsemax_loss(label: Any, scores: Float[Array, " k"]) -> Scalar:
