@@ -14,13 +14,20 @@ import frechet as fr
 from frechet.core.status import Ending
 from frechet.solvers.quadratic import penalised
 from frechet.solvers.quadratic.admm import QuadraticADMM
+from frechet.solvers.quadratic.interior_point import QuadraticInteriorPoint
 from frechet.workbench import data
 
 NAMES = ("P", "q", "A", "b", "G", "h", "lower", "upper")
 
 
-def clarabel(P, q, A=None, b=None, G=None, h=None, lower=None, upper=None) -> tuple[str, Any, Any]:
-    """Status, objective and point of an interior-point solver that shares no code with ours."""
+CLARABEL = dict.fromkeys(("tol_gap_abs", "tol_gap_rel", "tol_feas"), 1e-11) | {"solver": cp.CLARABEL}
+OSQP = {"solver": cp.OSQP, "eps_abs": 1e-10, "eps_rel": 1e-10, "max_iter": 200_000}
+
+
+def peer(
+    P, q, A=None, b=None, G=None, h=None, lower=None, upper=None, settings=CLARABEL
+) -> tuple[str, Any, Any]:
+    """Status, objective and point of a solver that shares no code with ours."""
     x = cp.Variable(len(q))
     constraints = [] if A is None else [A @ x == b]
     for rows, limit, sign in ((G, h, 1), (np.eye(len(q)), upper, 1), (np.eye(len(q)), lower, -1)):
@@ -30,8 +37,7 @@ def clarabel(P, q, A=None, b=None, G=None, h=None, lower=None, upper=None) -> tu
             if np.any(on):
                 constraints.append(sign * (rows[on] @ x) <= sign * limit[on])
     problem = cp.Problem(cp.Minimize(0.5 * cp.quad_form(x, cp.psd_wrap(P)) + q @ x), constraints)
-    tight = dict.fromkeys(("tol_gap_abs", "tol_gap_rel", "tol_feas"), 1e-11)
-    problem.solve(solver=cp.CLARABEL, **tight)
+    problem.solve(**settings)
     return problem.status, problem.value, x.value
 
 
@@ -110,7 +116,7 @@ def test_a_batch_of_all_kinds_ends_as_clarabel_says(precision):
     solution, objective = batched(stacked(named.values(), precision))
     tol = float(jnp.finfo(precision).eps) ** 0.5
     for i, (name, d) in enumerate(named.items()):
-        status, value, _ = clarabel(**d)
+        status, value, _ = peer(**d)
         ended = Ending(int(solution.status.code[i]))
         assert ended is ENDINGS[status], f"{name}: {ended.name}, Clarabel says {status}"
         lower, upper = d["lower"].astype(precision), d["upper"].astype(precision)
@@ -197,20 +203,21 @@ def lasso():
     return {"P": P, "q": 3 + np.append(-X.T @ y, X.T @ y), "lower": 0.0}
 
 
-def solved(d, start=None, **options):
+def solved(d, start=None, solver=None, **options):
     problem = fr.QuadraticProgram(**d)
     start = jnp.zeros(len(d["q"])) if start is None else start
-    return problem, fr.solve(problem, start, QuadraticADMM(), **options)
+    return problem, fr.solve(problem, start, solver or QuadraticADMM(), **options)
 
 
 @pytest.mark.parametrize("make", [portfolio, control, support_vectors, lasso])
-def test_real_programs_are_solved_as_by_clarabel(make):
+def test_real_programs_are_solved_as_by_clarabel_and_osqp(make):
     d = make()
     with jax.enable_x64(True):
-        problem, solution = solved(d)
-        assert solution.status.converged and solution.residual < 1e-6
-        _, value, _ = clarabel(**d)
-        np.testing.assert_allclose(problem.objective(solution.x), value, rtol=1e-8)
+        values = [peer(**d, settings=settings)[1] for settings in (CLARABEL, OSQP)]
+        for solver in (QuadraticADMM(), QuadraticInteriorPoint()):
+            problem, solution = solved(d, solver=solver)
+            assert solution.status.converged and solution.residual < 1e-6
+            np.testing.assert_allclose(problem.objective(solution.x), values, rtol=1e-8)
 
 
 def test_a_warm_start_saves_steps():
@@ -239,7 +246,7 @@ def test_sparse_matrices_give_what_dense_ones_do(route, monkeypatch):
             monkeypatch.setattr(penalised, "DENSE_UP_TO", 0)
             jax.clear_caches()
         problem, solution = solved(sparse)
-        _, value, x = clarabel(**d)
+        _, value, x = peer(**d)
         assert solution.status.converged
         np.testing.assert_allclose(solution.x.primal, x, atol=1e-6)
         np.testing.assert_allclose(problem.objective(solution.x), value, rtol=1e-8)
@@ -256,7 +263,7 @@ def primal(d):
 
 def test_derivatives_by_every_array_are_those_of_clarabels_solution():
     d = cases()["strongly convex"]
-    d["h"] = np.append(d["G"][0] @ clarabel(**d)[2] - 0.1, d["h"][1:])  # so that a row holds too
+    d["h"] = np.append(d["G"][0] @ peer(**d)[2] - 0.1, d["h"][1:])  # so that a row holds too
     rng = np.random.default_rng(3)
     dots = {k: rng.normal(size=d[k].shape) for k in NAMES}
     dots["P"] = (dots["P"] + dots["P"].T) / 2
@@ -273,7 +280,7 @@ def test_derivatives_by_every_array_are_those_of_clarabels_solution():
         h = 1e-4
         for k in NAMES:
             tangent = push(zeros | {k: jnp.asarray(dots[k])})
-            ends = [clarabel(**d | {k: d[k] + s * h * dots[k]})[2] for s in (1, -1)]
+            ends = [peer(**d | {k: d[k] + s * h * dots[k]})[2] for s in (1, -1)]
             # differences of solutions good to 1e-10 err by 1e-6, their curvature by h^2
             np.testing.assert_allclose(tangent, (ends[0] - ends[1]) / (2 * h), atol=1e-5, err_msg=k)
         # moving the limit of a slack constraint moves nothing
