@@ -353,6 +353,15 @@ class ForgetsCalls(Plain):
         return State(super().step(problem, state, key=key).x, Calls().add(gradient=1, prox=1))
 
 
+@fails("known_objective")
+@documented
+class TellsOldObjective(Plain):
+    """The objective it tells is off."""
+
+    def objective(self, problem, state):
+        return super().objective(problem, state) + 1e-6
+
+
 @fails("init_is_cheap")
 @documented
 class WarmsUp(Plain):
