@@ -37,11 +37,11 @@ _CLASSES = {
     "PolyakSGD": "stochastic",
     "ProjectedGradient": "gradient",
     "ProximalGradient": "gradient",
-    "ScipyBoundedLeastSquares": "scipy_wrappers",
-    "ScipyBoundedMinimize": "scipy_wrappers",
-    "ScipyLeastSquares": "scipy_wrappers",
-    "ScipyMinimize": "scipy_wrappers",
-    "ScipyRootFinding": "scipy_wrappers",
+    "ScipyBoundedLeastSquares": "scipy_least_squares",
+    "ScipyBoundedMinimize": "scipy_minimize",
+    "ScipyLeastSquares": "scipy_least_squares",
+    "ScipyMinimize": "scipy_minimize",
+    "ScipyRootFinding": "scipy_root",
     "ZoomLineSearch": "zoom_linesearch",
 }
 _MODULES = (
