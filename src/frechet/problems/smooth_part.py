@@ -1,9 +1,7 @@
 """Oracles of a smooth function that comes with a proximable one."""
 
-from collections.abc import Callable
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PyTree, Scalar
@@ -16,21 +14,16 @@ from frechet.core.problem import Problem
 class SmoothPart(Problem):
     """A problem with a smooth function ``f`` and a proximable ``g`` of the same point.
 
-    Attributes:
-        f: the smooth part, a callable from a pytree to a scalar.
-        g: the proximable part.
+    The kinds declare these fields themselves, each in the order of its own arguments.
     """
 
-    f: eqx.AbstractVar[Callable[[PyTree[Array]], Scalar] | None]
-    g: eqx.AbstractVar[Function]
-
-    def __check_init__(self):
+    def __check_init__(self: Any):
         if not isinstance(self.g, Function):
             raise TypeError(f"g must be a frechet.convex.Function, got {type(self.g).__name__}")
 
-    def value(self, x: PyTree[Array]) -> Scalar:
+    def value(self: Any, x: PyTree[Array]) -> Scalar:
         """The smooth part, ``f(x)``."""
-        out = lift.call(self.f, x)  # pyright: ignore[reportArgumentType]
+        out = lift.call(self.f, x)
         if jnp.shape(out) != ():
             raise TypeError(
                 f"the objective must return a scalar, got shape {jnp.shape(out)}; take its sum or mean"
@@ -49,6 +42,6 @@ class SmoothPart(Problem):
         """Hessian of the smooth part at ``x`` applied to ``v``."""
         return jax.jvp(jax.grad(self.value), (x,), (v,))[1]
 
-    def prox(self, x: PyTree[Array], step: Any) -> PyTree[Array]:
+    def prox(self: Any, x: PyTree[Array], step: Any) -> PyTree[Array]:
         """Proximal map of ``step * g``."""
         return self.g.prox(x, step)
