@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from frechet import convex as convex
     from frechet import derivatives as derivatives
     from frechet import losses as losses
+    from frechet import optimizers as optimizers
     from frechet import problems as problems
     from frechet import solvers as solvers
     from frechet.core.calls import Calls as Calls
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 # Loaded when named, so that `import frechet` stays light and the command line answers before JAX is loaded.
-_ROOMS = ("convex", "derivatives", "losses", "problems", "solvers")
+_ROOMS = ("convex", "derivatives", "losses", "optimizers", "problems", "solvers")
 _KINDS = (
     "Bounded",
     "Composite",
