@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from frechet.problems import PrimalDual as PrimalDual
     from frechet.problems import QuadraticProgram as QuadraticProgram
     from frechet.problems import Root as Root
+    from frechet.problems import Target as Target
+    from frechet.problems import Training as Training
 
 __version__ = "0.1.0"
 
@@ -57,6 +59,8 @@ _KINDS = (
     "PrimalDual",
     "QuadraticProgram",
     "Root",
+    "Target",
+    "Training",
 )
 _NAMES = {
     "Calls": "frechet.core.calls",

@@ -58,12 +58,17 @@ def tangent(
     Returns:
         The tangent of ``x``.
     """
+    problem = problem_of(theta)
+    if not problem.testable:
+        raise TypeError(
+            f"{problem.kind} has no optimality map to differentiate its solution through; "
+            'use differentiate="unroll" or "none"'
+        )
     flat, unravel = ravel_pytree(x)
 
     def F(leaves: list[Array], z: Array) -> Array:
         return ravel_pytree(problem_of(leaves).optimality(unravel(z)))[0]
 
-    problem = problem_of(theta)
     rhs = -jax.jvp(lambda leaves: F(leaves, flat), (theta,), (theta_dot,))[1]
     # Under vmap it is batched wherever the Jacobian is: Equinox cannot transpose a solve where it is not.
     rhs = jnp.where(jnp.isnan(flat), jnp.nan, rhs)

@@ -57,7 +57,9 @@ def _step(problem: Problem, solver: Solver, p: Progress, key: PRNGKeyArray) -> P
 
 
 def residual(problem: Problem, x: PyTree[Array]) -> Scalar:
-    """Euclidean norm of the optimality map at ``x``; checks that the map has the form of ``x``."""
+    """Euclidean norm of the optimality map at ``x``, which has to have the form of ``x``; NaN without one."""
+    if not problem.testable:
+        return jnp.full((), jnp.nan, jnp.result_type(*[v.real.dtype for v in jax.tree.leaves(x)]))
     F = problem.optimality(x)
     want, got = jax.tree.structure(x), jax.tree.structure(F)
     if want != got:
@@ -123,14 +125,16 @@ def judge(
     unmoved = jnp.where(moved | (verdict.checks == 0), 0, verdict.unmoved + 1)
     patience = jnp.maximum(20 * solver.check_every, progress.steps // 2)
     floor = (best <= jnp.sqrt(eps) * largest) & (progress.steps - improved >= patience)
-    stalled = jnp.asarray(False) if solver.stochastic else (unmoved >= 5) | floor
+    patient = solver.stochastic or not problem.testable
+    stalled = jnp.asarray(False) if patient else (unmoved >= 5) | floor
     code = jnp.where(progress.steps >= max_steps, Ending.MAX_STEPS, Ending.RUNNING)
     code = jnp.where(stalled, Ending.STALLED, code)
     if type(solver).diagnosis is not Solver.diagnosis:
         proven = solver.diagnosis(problem, progress.state)
         code = jnp.where(proven != Ending.RUNNING, proven, code)
     code = jnp.where(now <= tol, Ending.CONVERGED, code)
-    code = jnp.where(progress.finite & jnp.isfinite(now), code, Ending.NONFINITE)
+    sound = jnp.isfinite(now) if problem.testable else True
+    code = jnp.where(progress.finite & sound, code, Ending.NONFINITE)
     return Verdict(code.astype(jnp.int32), now, best, largest, checks, improved, unmoved)
 
 
@@ -140,7 +144,8 @@ def conclude(problem: Problem, x0: PyTree[Array], progress: Progress, verdict: V
     code = jnp.where(undefined, Ending.NONFINITE, verdict.code).astype(jnp.int32)
 
     def seek() -> Array:
-        origin = jnp.where(jnp.isfinite(verdict.residual), Origin.STEP, Origin.OPTIMALITY)
+        sound = jnp.isfinite(verdict.residual) if problem.testable else True
+        origin = jnp.where(sound, Origin.STEP, Origin.OPTIMALITY)
         origin = jnp.where(undefined, Origin.VALUE, origin)
         origin = jnp.where(tree.all_finite(x0), origin, Origin.START)
         return jnp.where(problem.sound(), origin, Origin.DATA).astype(jnp.int32)

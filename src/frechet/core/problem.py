@@ -17,6 +17,9 @@ class Problem(eqx.Module):
     solver, ranks solvers against each other and, by the implicit function theorem, differentiates the
     solution with respect to every inexact leaf of the problem.
 
+    A problem without ``optimality`` has no test for being solved: its solves end when their steps are spent,
+    and runs watch its ``measures`` instead.
+
     Attributes:
         isolated: whether solutions are isolated points. Where they form a manifold, the implicit
             derivative is the minimum-norm one.
@@ -34,6 +37,11 @@ class Problem(eqx.Module):
     def optimality(self, x: PyTree[Array]) -> PyTree[Array]:
         """Zero exactly where ``x`` solves the problem; same structure, shapes and dtypes as ``x``."""
         raise NotImplementedError
+
+    @property
+    def testable(self) -> bool:
+        """Whether it has an optimality map, by which a point can be told to be a solution."""
+        return type(self).optimality is not Problem.optimality
 
     def offers(self) -> dict[str, str]:
         """The oracles that a solver may ask of this problem, each with a few words on what it is."""

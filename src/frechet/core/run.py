@@ -69,7 +69,8 @@ class Trace:
     """What was measured along a run, a row a check.
 
     Columns: ``step``, ``seconds`` (run time, evaluation and compilation excluded), ``objective``,
-    ``residual``, a ``calls_<oracle>`` for each oracle, and the problem's own measures as ``measure_<name>``.
+    ``residual`` (of a problem with an optimality map), a ``calls_<oracle>`` for each oracle, and the
+    problem's own measures as ``measure_<name>``.
     """
 
     def __init__(self, rows: Iterable[Mapping[str, float]] = ()):
@@ -215,7 +216,7 @@ def _reconsidered(
     """Whether a resumed run has anything left to do under today's tolerance and budget."""
     if Ending(code) in (Ending.NONFINITE, Ending.STALLED, Ending.INFEASIBLE, Ending.UNBOUNDED):
         return Ending(code)
-    if row["residual"] <= tol:
+    if row.get("residual", math.inf) <= tol:
         return Ending.CONVERGED
     if limit is not None and row["step"] >= limit:
         return Ending.MAX_STEPS
@@ -276,7 +277,9 @@ def _measure_flat(
 ) -> tuple[dict[str, Scalar], loop.Verdict]:
     problem, solver, _ = join(static, fixed)
     now = loop.residual(problem, done.x).astype(verdict.residual.dtype)
-    row = {"objective": problem.objective(done.x), "residual": now}
+    row = {"objective": problem.objective(done.x)}
+    if problem.testable:
+        row["residual"] = now
     row |= {f"calls_{k}": v for k, v in done.state.calls.asdict().items()}
     row |= {f"measure_{k}": v for k, v in problem.measures(done.x).items()}
     return row, loop.judge(problem, solver, verdict, done, previous, now, tol, limit)
@@ -331,7 +334,9 @@ class _Meter(contextlib.AbstractContextManager):
         late = time.monotonic() - self.start > 2
         if self.bar is None and (not self.wanted or not late or not self._open()):
             return
-        text = f"residual {row['residual']:.1e}  objective {row['objective']:.6g}"
+        text = f"objective {row['objective']:.6g}"
+        if "residual" in row:
+            text = f"residual {row['residual']:.1e}  {text}"
         if self.bar is not None:
             self.bar.update(self.task, completed=self._share(row), text=text)
 

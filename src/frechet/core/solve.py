@@ -42,7 +42,7 @@ class Solution(eqx.Module):
     Attributes:
         x: the solution, or the last finite iterate.
         status: how it ended; per member under ``vmap``.
-        residual: Euclidean norm of ``problem.optimality(x)``.
+        residual: Euclidean norm of ``problem.optimality(x)``; NaN where the problem has no such map.
         steps: solver steps taken.
         calls: oracles used.
         state: the solver's last state.

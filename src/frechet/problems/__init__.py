@@ -11,3 +11,5 @@ from frechet.problems.least_squares import LeastSquares as LeastSquares
 from frechet.problems.linear_composite import LinearComposite as LinearComposite
 from frechet.problems.linear_composite import PrimalDual as PrimalDual
 from frechet.problems.quadratic_program import QuadraticProgram as QuadraticProgram
+from frechet.problems.training import Target as Target
+from frechet.problems.training import Training as Training

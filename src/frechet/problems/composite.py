@@ -11,10 +11,11 @@ from frechet.convex.function import Function
 from frechet.convex.geometry import Geometry
 from frechet.convex.zero import Zero
 from frechet.core import lift, tree
+from frechet.problems.minimisation import Minimisation
 from frechet.problems.smooth_part import SmoothPart
 
 
-class Composite(SmoothPart):
+class Composite(SmoothPart, Minimisation):
     r"""Minimise $f(x) + g(x)$, with $f$ smooth and $g$ convex with a known proximal map.
 
     A constraint set is its indicator. With ``g`` left out the problem is smooth.
@@ -68,6 +69,11 @@ class Composite(SmoothPart):
         """Mean value and gradient of the terms at ``indices``; where ``f`` is a finite sum."""
         term = self.f.sampled(indices)  # pyright: ignore[reportFunctionMemberAccess]
         return jax.value_and_grad(lambda x: lift.call(term, x))(x)
+
+    @property
+    def count(self) -> int:
+        """How many terms there are; where ``f`` is a finite sum."""
+        return self.f.count  # pyright: ignore[reportFunctionMemberAccess]
 
     # What it means to be solved.
 

@@ -74,8 +74,3 @@ class FiniteSum(Composite):
     def __init__(self, loss: Callable, data: PyTree[Array], g: Function | None = None):
         self.f = Mean(loss, data)
         self.g = Zero() if g is None else g
-
-    @property
-    def count(self) -> int:
-        """How many terms there are."""
-        return self.f.count  # pyright: ignore[reportFunctionMemberAccess]

@@ -2,16 +2,15 @@
 
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PyTree, Scalar
 
 from frechet.convex.function import Function
 from frechet.core import lift
-from frechet.core.problem import Problem
+from frechet.problems.differentiable import Differentiable
 
 
-class SmoothPart(Problem):
+class SmoothPart(Differentiable):
     """A problem with a smooth function ``f`` and a proximable ``g`` of the same point.
 
     The kinds declare these fields themselves, each in the order of its own arguments.
@@ -29,18 +28,6 @@ class SmoothPart(Problem):
                 f"the objective must return a scalar, got shape {jnp.shape(out)}; take its sum or mean"
             )
         return out
-
-    def gradient(self, x: PyTree[Array]) -> PyTree[Array]:
-        """Gradient of the smooth part."""
-        return jax.grad(self.value)(x)
-
-    def value_and_gradient(self, x: PyTree[Array]) -> tuple[Scalar, PyTree[Array]]:
-        """The smooth part and its gradient, for one evaluation of each."""
-        return jax.value_and_grad(self.value)(x)
-
-    def hvp(self, x: PyTree[Array], v: PyTree[Array]) -> PyTree[Array]:
-        """Hessian of the smooth part at ``x`` applied to ``v``."""
-        return jax.jvp(jax.grad(self.value), (x,), (v,))[1]
 
     def prox(self: Any, x: PyTree[Array], step: Any) -> PyTree[Array]:
         """Proximal map of ``step * g``."""

@@ -54,7 +54,7 @@ def _of_predictions(problem: Composite, like: Array) -> _Table:
 
 def _of_gradients(problem: Composite) -> _Table:
     def entries(x: PyTree[Array], indices: Any) -> PyTree[Array]:
-        indices = jnp.arange(sampling.count(problem)) if indices is None else indices
+        indices = jnp.arange(problem.count) if indices is None else indices
         return jax.vmap(lambda i: problem.sample_value_and_gradient(x, i[None])[1])(indices)
 
     def total(entries: PyTree[Array], indices: Any) -> PyTree[Array]:
@@ -103,11 +103,11 @@ class SAGA(Batched):
 
     def init(self, problem: Composite, x0: PyTree[Array], *, key: PRNGKeyArray) -> SAGAState:
         step_size = sampling.initial_step_size(problem, x0, self.step_size, self.batch_size, 3.0)
-        calls = Calls().add(sample=sampling.count(problem))
+        calls = Calls().add(sample=problem.count)
         return SAGAState(x0, calls, self._table(problem, x0).entries(x0, None), step_size)
 
     def step(self, problem: Composite, state: SAGAState, *, key: PRNGKeyArray) -> SAGAState:
-        n, b, s = sampling.count(problem), self.batch_size, state.step_size
+        n, b, s = problem.count, self.batch_size, state.step_size
         rounds = sampling.rounds(problem, b)
         entries, total = self._table(problem, state.x)
         mean = jax.tree.map(lambda v: v / n, total(state.table, None))

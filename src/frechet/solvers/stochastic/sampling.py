@@ -8,21 +8,19 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int, PRNGKeyArray, PyTree, Scalar
 
 from frechet.problems.composite import Composite
+from frechet.problems.minimisation import Minimisation
 
 
 def rounds(problem: Composite, batch_size: int) -> int:
     """How many batches make one pass over as many terms as there are (at least one)."""
-    return max(1, count(problem) // batch_size)
+    return max(1, problem.count // batch_size)
 
 
-def count(problem: Composite) -> int:
-    """How many terms the finite sum has."""
-    return problem.f.count  # pyright: ignore[reportFunctionMemberAccess]
-
-
-def draw(key: PRNGKeyArray, problem: Composite, rounds: int, batch_size: int) -> Int[Array, "rounds batch"]:
+def draw(
+    key: PRNGKeyArray, problem: Minimisation, rounds: int, batch_size: int
+) -> Int[Array, "rounds batch"]:
     """Indices of terms, uniform and independent (with replacement)."""
-    return jax.random.randint(key, (rounds, batch_size), 0, count(problem))
+    return jax.random.randint(key, (rounds, batch_size), 0, problem.count)  # pyright: ignore
 
 
 def check_batch_size(batch_size: Any) -> None:

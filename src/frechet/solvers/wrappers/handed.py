@@ -16,12 +16,12 @@ from jaxtyping import Array, PyTree, Scalar
 
 from frechet.core import tree
 from frechet.core.problem import Problem
-from frechet.problems.composite import Composite
+from frechet.problems.minimisation import Minimisation
 from frechet.solvers.wrappers.counted import oracle, problems_own
 
 
 @eqx.filter_custom_jvp
-def value(problem: Composite, y: PyTree[Array]) -> Scalar:
+def value(problem: Minimisation, y: PyTree[Array]) -> Scalar:
     """The smooth part at ``y``, in the precision of ``y``: a value, and with a derivative also a gradient."""
     return _narrowed(oracle(problem.value, value=1)(y), y)
 
@@ -41,7 +41,7 @@ def _narrowed(value: Scalar, y: PyTree[Array]) -> Scalar:
 
 
 @eqx.filter_custom_jvp
-def sampled_value(problem: Composite, indices: Array, y: PyTree[Array]) -> Scalar:
+def sampled_value(problem: Minimisation, indices: Array, y: PyTree[Array]) -> Scalar:
     """The mean over some terms at ``y``, counted as a gradient of each with or without a derivative."""
     return _sampled(problem, indices, y)[0]
 
@@ -55,8 +55,9 @@ def _sampled_rule(primals: tuple, tangents: tuple) -> tuple:
     return out, _with_problem(of, problem, tangents[0], along)
 
 
-def _sampled(problem: Composite, indices: Array, y: PyTree[Array]) -> tuple[Scalar, PyTree[Array]]:
-    return oracle(lambda y: problem.sample_value_and_gradient(y, indices), sample=indices.size)(y)
+def _sampled(problem: Minimisation, indices: Array, y: PyTree[Array]) -> tuple[Scalar, PyTree[Array]]:
+    sample: Any = problem
+    return oracle(lambda y: sample.sample_value_and_gradient(y, indices), sample=indices.size)(y)
 
 
 @eqx.filter_custom_jvp

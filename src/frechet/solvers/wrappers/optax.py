@@ -1,8 +1,9 @@
 """Any Optax transformation as a Frechet solver."""
 
 import functools
+import inspect
 import types
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from typing import Any, ClassVar
 
 import equinox as eqx
@@ -15,10 +16,14 @@ from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from frechet.core.calls import Calls
 from frechet.core.solver import Solver, State
-from frechet.problems.composite import Composite
+from frechet.core.space import Space
+from frechet.optimizers.registry import declared
+from frechet.problems.minimisation import Minimisation
 from frechet.solvers.stochastic import sampling
 from frechet.solvers.wrappers import handed
 from frechet.solvers.wrappers.counted import precision_of, run_counted
+
+SMOOTH = frozenset({"smooth"})
 
 
 class OptaxState(State):
@@ -27,6 +32,7 @@ class OptaxState(State):
     inner: PyTree[Array]
 
 
+@jax.tree_util.register_static
 class Transformation:
     """An Optax transformation, equal to another made by the same code with the same numbers.
 
@@ -91,19 +97,68 @@ def _describe(v: Any) -> str:
     return v.__name__ if isinstance(v, type | types.ModuleType) else repr(v)
 
 
+class Made(eqx.Module):
+    """A transformation made anew by ``factory(**settings)`` wherever it is used.
+
+    Its numbers are leaves: another learning rate is no other program, and derivatives reach it.
+
+    Args:
+        factory: a function that returns an `optax.GradientTransformation`.
+        settings: arguments for it, by name; floats and arrays among them may be traced.
+    """
+
+    factory: Callable[..., Any] = eqx.field(static=True)
+    settings: dict[str, Any]
+
+    def __check_init__(self):
+        try:
+            inspect.signature(self.factory).bind(**self.settings)
+        except TypeError as error:
+            raise TypeError(f"{self.factory.__name__}: {error}") from None
+        Transformation(self.factory(**self.settings))
+
+    @property
+    def space(self) -> Space:
+        """The hyperparameters that its factory declares worth tuning."""
+        entry = declared(self.factory)
+        return entry.space if entry else {}
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """The oracles that its factory declares it cannot do without."""
+        entry = declared(self.factory)
+        return entry.needs if entry else SMOOTH
+
+    def init(self, params: PyTree[Array]) -> PyTree[Array]:
+        """The transformation's state."""
+        return self.factory(**self.settings).init(params)
+
+    def update(
+        self, updates: PyTree[Array], state: PyTree[Array], params: PyTree[Array], **extra_args: Any
+    ) -> tuple:
+        """The transformation's update."""
+        tx = optax.with_extra_args_support(self.factory(**self.settings))
+        return tx.update(updates, state, params, **extra_args)
+
+    def __repr__(self) -> str:
+        return f"{self.factory.__name__}({', '.join(f'{k}={v!r}' for k, v in self.settings.items())})"
+
+
 class Optax(Solver):
-    r"""Any Optax transformation on a smooth `Composite`, an update a step.
+    r"""Any Optax transformation on a smooth problem in free variables, an update a step.
 
     $$u_t, m_{t+1} = \mathrm{update}(\nabla f(x_t), m_t, x_t), \qquad x_{t+1} = x_t + u_t$$
 
     Transformations that ask for more are given ``value``, ``grad`` and ``value_fn``, so that line searches,
-    L-BFGS and Polyak steps work. Where a line search keeps the value and gradient of the point it
-    accepted, they are not computed again. Its trials are counted.
+    L-BFGS and Polyak steps work, and what else the problem has for them (``layer_input``). Where a line
+    search keeps the value and gradient of the point it accepted, they are not computed again. Its trials
+    are counted.
 
     Args:
-        tx: an `optax.GradientTransformation`, with its learning rate.
-        batch_size: terms a step, drawn with replacement from a problem that can be sampled; the whole sum
-            when left out. With a constant learning rate batches do not converge.
+        tx: an `optax.GradientTransformation`, with its learning rate. `Optax.of` makes one whose
+            hyperparameters may change without recompilation.
+        batch_size: terms a step, drawn with replacement from a problem that can be sampled; the problem's
+            own, or the whole sum, when left out. With a constant learning rate batches do not converge.
 
     Raises:
         TypeError: ``tx`` is no transformation, or calls the objective in a loop of unknown length.
@@ -120,10 +175,10 @@ class Optax(Solver):
         [0.4099999964237213, 0.4099999964237213]
     """
 
-    accepts: ClassVar[type] = Composite
+    accepts: ClassVar[type] = Minimisation
     converges: ClassVar[bool] = False
     tx: Any = eqx.field(
-        static=True, converter=lambda tx: tx if isinstance(tx, Transformation) else Transformation(tx)
+        converter=lambda tx: tx if isinstance(tx, Transformation | Made) else Transformation(tx)
     )
     batch_size: int | None = eqx.field(default=None, static=True)
 
@@ -131,35 +186,73 @@ class Optax(Solver):
         if self.batch_size is not None:
             sampling.check_batch_size(self.batch_size)
 
+    @classmethod
+    def of(cls, factory: Callable[..., Any], **settings: Any) -> "Optax":
+        """The solver by ``factory(**settings)``, made where it is used: its numbers may be traced.
+
+        Args:
+            factory: a function that returns an `optax.GradientTransformation`.
+            **settings: its arguments.
+
+        Raises:
+            TypeError: the factory does not take them.
+
+        Example:
+            >>> import jax, jax.numpy as jnp
+            >>> import frechet as fr
+            >>> problem = fr.Composite(lambda x: jnp.sum((x - 1) ** 2))
+            >>> end = lambda rate: fr.solve(
+            ...     problem, jnp.zeros(()), Optax.of(optax.sgd, learning_rate=rate), max_steps=3, tol=0.0
+            ... ).x
+            >>> jax.vmap(end)(jnp.array([0.25, 0.5])).tolist()
+            [0.875, 1.0]
+        """
+        return cls(Made(factory, settings))
+
+    @property
+    def space(self) -> Space:
+        """The hyperparameters worth tuning, where the factory of `of` declares any."""
+        return getattr(self.tx, "space", {})
+
+    def tuned(self, **settings: Any) -> "Optax":
+        """With other hyperparameters, for a solver made by `of`."""
+        return Optax(Made(self.tx.factory, {**self.tx.settings, **settings}), self.batch_size)
+
     @property
     def needs(self) -> frozenset[str]:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """A smooth objective; with batches one that can be sampled."""
-        return frozenset({"smooth"} if self.batch_size is None else {"smooth", "sample"})
+        """A smooth objective unless declared otherwise; with batches one that can be sampled."""
+        needs = getattr(self.tx, "needs", SMOOTH)
+        return needs if self.batch_size is None else needs | {"sample"}
 
     @property
     def stochastic(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """Whether batches are drawn."""
+        """Whether batches are drawn of its own accord."""
         return self.batch_size is not None
 
-    def init(self, problem: Composite, x0: PyTree[Array], *, key: PRNGKeyArray) -> OptaxState:
+    def init(self, problem: Minimisation, x0: PyTree[Array], *, key: PRNGKeyArray) -> OptaxState:
         with precision_of(x0):
             inner = self.tx.init(x0)
         return OptaxState(x0, Calls(), jax.tree.map(jnp.asarray, inner))
 
-    def step(self, problem: Composite, state: OptaxState, *, key: PRNGKeyArray) -> OptaxState:
+    def step(self, problem: Minimisation, state: OptaxState, *, key: PRNGKeyArray) -> OptaxState:
         x = state.x
-        if self.batch_size is None:
+        batch_size = problem.batch_size if self.batch_size is None else self.batch_size
+        if batch_size is None:
+            indices = None
             value, gradient, fresh = _reused(problem, x, state.inner)
             calls = state.calls.add(value=fresh, gradient=fresh)
             value_fn = lambda y: handed.value(problem, y)  # noqa: E731
         else:
-            indices = sampling.draw(key, problem, 1, self.batch_size)[0]
-            value, gradient = problem.sample_value_and_gradient(x, indices)
-            calls = state.calls.add(sample=self.batch_size)
+            indices = sampling.draw(key, problem, 1, batch_size)[0]
+            value, gradient = problem.sample_value_and_gradient(x, indices)  # pyright: ignore
+            calls = state.calls.add(sample=batch_size)
             value_fn = lambda y: handed.sampled_value(problem, indices, y)  # noqa: E731
+        more = problem.update_arguments(x, indices)
 
         def update(x: PyTree[Array], inner: PyTree[Array]) -> tuple:
-            updates, inner = self.tx.update(gradient, inner, x, value=value, grad=gradient, value_fn=value_fn)
+            updates, inner = self.tx.update(
+                gradient, inner, x, value=value, grad=gradient, value_fn=value_fn, **more
+            )
             return optax.apply_updates(x, updates), inner
 
         with precision_of(x):
@@ -197,7 +290,7 @@ def _entries(inner: PyTree[Array], name: str) -> list[Any]:
     return [v for _, v in optax.tree_utils.tree_get_all_with_path(inner, name)]
 
 
-def _reused(problem: Composite, x: PyTree[Array], inner: PyTree[Array]) -> tuple:
+def _reused(problem: Minimisation, x: PyTree[Array], inner: PyTree[Array]) -> tuple:
     """Value, gradient and whether they were computed: a line search may have left them in its state."""
     values, gradients = _entries(inner, "value"), _entries(inner, "grad")
     kept = _entries(inner, "num_linesearch_steps") and len(values) == 1 and len(gradients) == 1
