@@ -2,7 +2,21 @@
 
 import functools
 import inspect
+import sys
+import types
 from typing import Any
+
+
+class _Optimizers(types.ModuleType):
+    """A method's file and its function share a name; importing the file must not hide the function."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if isinstance(value, types.ModuleType):
+            value = vars(value).get(name, value)
+        super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Optimizers
 
 
 @functools.cache
