@@ -2,5 +2,7 @@
 
 from frechet.workbench.checking.canonical import Case as Case
 from frechet.workbench.checking.runner import CheckResult as CheckResult
+from frechet.workbench.checking.runner import check_optimizer as check_optimizer
 from frechet.workbench.checking.runner import check_solver as check_solver
 from frechet.workbench.checking.runner import yield_checks as yield_checks
+from frechet.workbench.checking.transformations import yield_optimizer_checks as yield_optimizer_checks

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import jax
 
@@ -12,6 +13,7 @@ from frechet.workbench.checking import declared, derivatives, inputs, protocol, 
 from frechet.workbench.checking.canonical import Case, all_cases, cases_for, count_user_functions
 from frechet.workbench.checking.common import with_floats
 from frechet.workbench.checking.counting import Steps
+from frechet.workbench.checking.transformations import yield_optimizer_checks
 
 Check = tuple[str, Callable[[], None]]
 
@@ -65,6 +67,27 @@ def check_solver(solver: type[Solver] | Solver) -> list[CheckResult]:
         for preset, instance in presets.items()
         for name, check in yield_checks(instance)
     ]
+
+
+def check_optimizer(factory: Callable[..., Any]) -> list[CheckResult]:
+    """Runs a declared optimizer through the checks of `frechet.workbench.checking.transformations`.
+
+    Args:
+        factory: a function that returns an optax transformation, decorated with
+            `frechet.optimizers.registry.optimizer`.
+
+    Returns:
+        A result a check.
+
+    Raises:
+        TypeError: it was not declared.
+
+    Example:
+        >>> import frechet as fr
+        >>> all(result.ok for result in check_optimizer(fr.optimizers.adan))
+        True
+    """
+    return [_result(name, check) for name, check in yield_optimizer_checks(factory)]
 
 
 def _result(name: str, check: Callable[[], None]) -> CheckResult:
