@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from frechet import convex as convex
     from frechet import derivatives as derivatives
+    from frechet import interop as interop
     from frechet import losses as losses
     from frechet import optimizers as optimizers
     from frechet import problems as problems
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 # Loaded when named, so that `import frechet` stays light and the command line answers before JAX is loaded.
-_ROOMS = ("convex", "derivatives", "losses", "optimizers", "problems", "solvers")
+_ROOMS = ("convex", "derivatives", "interop", "losses", "optimizers", "problems", "solvers")
 _KINDS = (
     "Bounded",
     "Composite",
