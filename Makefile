@@ -52,7 +52,10 @@ $(BIN)/python:
 	  || { echo 'Python lacks venv; on Debian: apt install python3-venv'; exit 1; }
 	$(PYTHON) -m venv --clear .venv
 
+# PyTorch has builds of very different sizes under one version: pip takes the one that it is pointed at.
+$(STAMPS)/dev $(STAMPS)/benchmarks: requirements/torch.txt
+
 $(STAMPS)/%: requirements/%.txt pyproject.toml | $(BIN)/python
-	$(BIN)/pip install --quiet --disable-pip-version-check -r $<
+	$(BIN)/pip install --quiet --disable-pip-version-check $(addprefix -r ,$(filter %.txt,$^))
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --editable .
 	@mkdir -p $(STAMPS) && touch $@
