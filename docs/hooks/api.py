@@ -8,7 +8,19 @@ from mkdocs.structure.files import File, Files
 
 _SOURCE = Path(__file__).parents[2] / "src" / "frechet"
 # Rooms whose public names people import; what is public in the others is reached from here.
-_ROOMS = ("core", "problems", "convex", "losses", "derivatives", "solvers", "compat", "workbench")
+_ROOMS = (
+    "core",
+    "problems",
+    "convex",
+    "losses",
+    "derivatives",
+    "metrics",
+    "solvers",
+    "optimizers",
+    "interop",
+    "compat",
+    "workbench",
+)
 
 
 def on_files(files: Files, *, config: Any, **_: Any) -> Files:
