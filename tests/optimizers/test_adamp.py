@@ -122,7 +122,11 @@ def test_sgdp_first_two_steps_by_hand():
     # One channel, w = (3, 4): g = (4, -3) is orthogonal, so p = g, then g + mu b = 1.9 g; decay is a tenth.
     # Then the momentum g at weights g: all of it is radial, what is left is the new gradient's 1.9 w.
     w, g = np.array([[3.0], [4.0]]), np.array([[4.0], [-3.0]])
-    found = run(sgdp(0.1, nesterov=True, weight_decay=0.01), np.float32([g, w]), np.float32([w, g]))
+    found = run(
+        sgdp(0.1, nesterov=True, weight_decay=0.01),
+        np.stack([g, w]).astype(np.float32),
+        np.stack([w, g]).astype(np.float32),
+    )
     np.testing.assert_allclose(found, [-0.1 * (1.9 * g + 0.01 * w), -0.1 * (1.9 * w + 0.01 * g)], rtol=1e-5)
 
 

@@ -1,4 +1,4 @@
-"""Losses of linear models: data in, a differentiable mean loss of the weights out."""
+"""Losses of linear models: data in, a differentiable mean loss of the weights out; and losses of scores."""
 
 from frechet.losses.fenchel_young import Sparsemax as Sparsemax
 from frechet.losses.fenchel_young import fenchel_young_loss as fenchel_young_loss
@@ -12,3 +12,6 @@ from frechet.losses.multinomial import Multinomial as Multinomial
 from frechet.losses.poisson import Poisson as Poisson
 from frechet.losses.quantile import Quantile as Quantile
 from frechet.losses.squared import Squared as Squared
+from frechet.losses.stable_max import softmax_collapse_rate as softmax_collapse_rate
+from frechet.losses.stable_max import stablemax as stablemax
+from frechet.losses.stable_max import stablemax_cross_entropy as stablemax_cross_entropy
