@@ -83,10 +83,16 @@ def _problem_names(incomplete: str) -> list[str]:
 
 
 def _solver_names(incomplete: str) -> list[str]:
-    from frechet.solvers.registry import all_presets
-
     before, comma, last = incomplete.rpartition(",")
-    return [before + comma + name for name in _beginning(last, sorted(all_presets()))]
+    return [before + comma + name for name in _beginning(last, sorted(_solvers()))]
+
+
+def _solvers() -> dict[str, Any]:
+    """Every registered solver and optimizer, by name."""
+    from frechet.solvers.registry import all_presets
+    from frechet.workbench.comparing.loading import optimizers
+
+    return {**all_presets(), **optimizers()}
 
 
 def _system_names(incomplete: str) -> list[str]:
@@ -157,7 +163,8 @@ def compare(
     solvers: Annotated[
         str | None,
         typer.Option(
-            help="Registered names, pkg:Solver or file.py:Solver, with commas; all that fit if left out.",
+            help="Registered names, pkg:Solver or file.py:Solver (or a function that makes an optax "
+            "transformation), with commas; all that fit if left out.",
             autocompletion=_solver_names,
         ),
     ] = None,
@@ -165,6 +172,13 @@ def compare(
         str, typer.Option(help="What a run may spend: 10s, 1000steps, 500gradient, or several with commas.")
     ] = "10s",
     seeds: Annotated[int, typer.Option(help="Runs of every pair, with seeds 0, 1, ...")] = 3,
+    trials: Annotated[
+        int | None,
+        typer.Option(
+            help="Configurations to try for every solver with a search space, of which the best is run; 0 "
+            "for none. Left out, 8 on problems that train models."
+        ),
+    ] = None,
     tol: Annotated[
         str, typer.Option(help="The residual at which a run is done; auto for what the precision can reach.")
     ] = "1e-6",
@@ -179,11 +193,15 @@ def compare(
         ),
     ] = None,
     workers: Annotated[int | None, typer.Option(help="Runs at a time; one a core if left out.")] = None,
-    precision: Precision = "float64",
+    precision: Annotated[
+        Literal["float32", "float64"] | None,
+        typer.Option(help="Floating point precision; float64, or float32 to train models, if left out."),
+    ] = None,
 ) -> None:
     """Run solvers side by side and write a report.
 
-    Every solver that fits is run on every problem from the same start, with the same budget and seeds.
+    Every solver that fits is run on every problem from the same start, with the same budget and seeds. Models
+    are trained by every optimizer, each with the best settings of as many trials.
     Results are kept a file a run: stopped and started again, nothing is run twice.
     """
     from frechet.workbench.comparing import compare
@@ -194,6 +212,7 @@ def compare(
         solvers,
         budget=budget,
         seeds=seeds,
+        trials=trials,
         tol=_tolerance(tol),
         out=out,
         engine=engine,
@@ -244,10 +263,8 @@ def list_(
             table.add_row(*_plain(entry.name, entry.title))
         console.print(table)
     if what in (None, "solvers"):
-        from frechet.solvers.registry import all_presets
-
         table = _table("solver", "what it is", "takes", "needs", title="Solvers")
-        for name, solver in sorted(all_presets().items()):
+        for name, solver in sorted(_solvers().items()):
             needs = ", ".join(sorted(solver.needs))
             table.add_row(*_plain(name, _first_line(solver), solver.accepts.__name__, needs))
         console.print(table)
@@ -265,13 +282,12 @@ def show(
     name: Annotated[str, typer.Argument(help="A problem, solver or system.", autocompletion=_all_names)],
 ) -> None:
     """Show the card of a problem, a solver or a system."""
-    from frechet.solvers.registry import all_presets
     from frechet.workbench import catalogue, suite
 
     kinds = [
         (catalogue.systems(), _show_system),
         (suite.entries(), _show_problem),
-        (all_presets(), _show_solver),
+        (_solvers(), _show_solver),
     ]
     shown = False
     for known, card in kinds:
@@ -328,21 +344,26 @@ def check(
         list[str],
         typer.Argument(
             metavar="SOLVER",
-            help="pkg:Solver, file.py:Solver or a registered name.",
+            help="pkg:Solver, file.py:Solver (or a function that makes an optax transformation) or a "
+            "registered name.",
             autocompletion=_solver_names,
         ),
     ],
 ) -> None:
-    """Run the conformance checks on anybody's solver."""
-    from frechet.workbench.checking import check_solver
-    from frechet.workbench.comparing.loading import load_solvers
+    """Run the conformance checks on anybody's solver or optimizer."""
+    from frechet.workbench import checking
+    from frechet.workbench.comparing.loading import described, load_solvers
 
     console = _console()
     results = []
     for name, (_, solver) in load_solvers(list(solvers)).items():
-        table = _table("", "check", "time", "", title=f"{name} ({type(solver).__module__})")
+        made_by = described(solver)
+        table = _table("", "check", "time", "", title=f"{name} ({made_by.__module__})")
         with console.status(name):
-            found = check_solver(solver)
+            if made_by is type(solver):
+                found = checking.check_solver(solver)
+            else:
+                found = checking.check_optimizer(made_by)
         for result in found:
             table.add_row(_mark(result.ok), *_plain(result.name, f"{result.seconds:.1f} s", result.detail))
         results += found
@@ -402,10 +423,12 @@ def _rows(title: str, rows: Sequence[Any]) -> Any:
     return table
 
 
-def _first_line(described: Any) -> str:
+def _first_line(solver: Any) -> str:
     import inspect
 
-    return (inspect.getdoc(type(described)) or "").splitlines()[0]
+    from frechet.workbench.comparing.loading import described
+
+    return (inspect.getdoc(described(solver)) or "No description.").splitlines()[0]
 
 
 def _card(title: str, facts: dict[str, Any]) -> None:
@@ -441,12 +464,13 @@ def _show_problem(name: str, entry: Any) -> None:
 
     import jax
 
-    from frechet.solvers.registry import all_presets
     from frechet.workbench import suite
+    from frechet.workbench.comparing.loading import load_optimizers, load_solvers
 
     with jax.enable_x64(True):
         case = suite.load(name)
-        fitting = [n for n, solver in sorted(all_presets().items()) if solver.fits(case.problem) is None]
+        cast = load_solvers(None) if case.problem.testable else load_optimizers()
+        fitting = [n for n, (_, solver) in cast.items() if solver.fits(case.problem) is None]
     facts = {
         "what it is": inspect.getdoc(entry.make),
         "data": case.source,
@@ -461,13 +485,18 @@ def _show_problem(name: str, entry: Any) -> None:
 
 
 def _show_solver(name: str, solver: Any) -> None:
-    import dataclasses
     import inspect
 
+    from frechet.workbench.comparing.loading import described
+    from frechet.workbench.comparing.plan import range_in_words, settings_of
+
+    made_by = described(solver)
+    space = getattr(solver, "space", {})
     facts = {
-        "what it is": inspect.cleandoc(type(solver).__doc__ or ""),
+        "what it is": inspect.cleandoc(made_by.__doc__ or ""),
         "takes": f"{solver.accepts.__name__} that offers {', '.join(sorted(solver.needs)) or 'anything'}",
-        "settings": [f"{f.name} = {getattr(solver, f.name)}" for f in dataclasses.fields(solver)],
-        "code": f"{type(solver).__module__}.{type(solver).__qualname__}",
+        "settings": [f"{name} = {value}" for name, value in settings_of(solver).items()],
+        "searched": [f"{name}: {range_in_words(values)}" for name, values in space.items()],
+        "code": f"{made_by.__module__}.{made_by.__qualname__}",
     }
     _card(f"{name} (solver)", facts)

@@ -5,10 +5,12 @@ import shlex
 from collections import Counter, deque
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from frechet.workbench.comparing import engines
+from frechet.workbench.comparing import engines, tuning
+from frechet.workbench.comparing.choosing import best
 from frechet.workbench.comparing.environment import describe
 from frechet.workbench.comparing.live import Progress
 from frechet.workbench.comparing.plan import Plan, RunSpec, make_plan, show_budget
@@ -31,7 +33,8 @@ def compare(
     tol: float | None = 1e-6,
     out: str | os.PathLike[str] = "comparison",
     engine: str = "local",
-    precision: str = "float64",
+    precision: str | None = None,
+    trials: int | None = None,
     workers: int | None = None,
     address: str | None = None,
     progress: bool = True,
@@ -45,15 +48,20 @@ def compare(
     Args:
         problems: names from the suite, or ``file.py:function`` where the function returns
             ``(problem, x0)``, a suite ``Case``, or a problem with ``initial(key)``.
-        solvers: registered names, ``pkg.module:Name`` or ``file.py:Name`` of a `Solver` of your own; None
-            for every registered one that fits.
+        solvers: registered names, ``pkg.module:Name`` or ``file.py:Name`` of a `Solver` of your own or of a
+            function that makes an optax transformation; None for every registered one that fits, on
+            problems without an optimality map every optimizer.
         budget: what a run may spend: seconds, or ``"10s"``, ``"500steps"``, ``"1000gradient"``, or several
             with commas, the first to be spent counting.
         seeds: runs of every pair, with seeds 0, 1, ...
         tol: the residual at which a run is done; None for the square root of the precision's epsilon.
         out: the folder for results; made if it is not there.
         engine: ``"local"`` worker processes, or ``"ray"``.
-        precision: ``"float64"`` or ``"float32"``, for problems, solvers and evaluation alike.
+        precision: ``"float64"`` or ``"float32"``, for problems, solvers and evaluation alike; None for
+            float64, or float32 where no problem has an optimality map.
+        trials: configurations that every solver with a declared search space is tried with, the best of
+            which its runs use; 0 for the solver's own settings; None for 8 on problems without an optimality
+            map and none elsewhere.
         workers: runs at a time; None for one a core.
         address: of an existing Ray cluster.
         progress: whether to show a live table (on a terminal) or a line a run (elsewhere).
@@ -72,7 +80,9 @@ def compare(
         solvers = list(solvers)
     # This process only looks at the problems; on an accelerator it leaves the memory to the worker.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
-    plan = make_plan(problems, solvers, budget=budget, seeds=seeds, tol=tol, precision=precision)
+    plan = make_plan(
+        problems, solvers, budget=budget, seeds=seeds, tol=tol, precision=precision, trials=trials
+    )
     store = Store(out)
     store.claim(plan.identity)
     with store.locked():
@@ -86,7 +96,7 @@ def compare(
         with Progress(plan, shown=progress) as view:
             work = _Work(plan, store, view)
             work.do(running)
-        comparison = _comparison(plan, work.records(), work.polished, about, store)
+        comparison = _comparison(plan, work.records(), work.trials(), work.polished, about, store)
         comparison.repeated, comparison.interrupted = work.repeated, work.interrupted
         write(comparison, store)
     return comparison
@@ -109,8 +119,10 @@ def report(folder: str | os.PathLike[str]) -> Comparison:
         )
     plan = Plan.fromdict(about["plan"])
     with store.locked():
-        records = [r for r in map(store.load, plan.runs) if r is not None]
-        if not records:
+        with Progress(plan, shown=False) as view:
+            work = _Work(plan, store, view, retry=False)
+        records, trials = work.records(), work.trials()
+        if not records and not trials:
             raise UserError(
                 f"{store.folder} holds no finished run yet; run its command again: {about['command']}"
             )
@@ -119,7 +131,7 @@ def report(folder: str | os.PathLike[str]) -> Comparison:
             best = best_run(problem, [r for r in records if r.spec.problem == problem.name])
             if best is not None and (record := store.load(polish_task(plan, best).spec)) is not None:
                 polished[problem.name] = record
-        comparison = _comparison(plan, records, polished, about, store)
+        comparison = _comparison(plan, records, trials, polished, about, store)
         write(comparison, store)
     return comparison
 
@@ -132,6 +144,10 @@ def command(
     if plan.asked_solvers is not None:
         words += ["--solvers", ",".join(plan.asked_solvers)]
     words += ["--budget", show_budget(plan.budget), "--seeds", str(plan.seeds)]
+    if plan.asked_trials is not None:
+        words += ["--trials", str(plan.asked_trials)]
+    elif not any(p.testable for p in plan.problems):
+        words += ["--trials", str(tuning.TRIALS)]
     words += ["--tol", "auto" if plan.tol is None else f"{plan.tol:g}"]
     words += ["--precision", plan.precision, "--engine", engine]
     if workers is not None:
@@ -141,41 +157,55 @@ def command(
     return shlex.join([*words, "--out", os.fspath(out)])
 
 
-class _Work:
-    """What is left to do, and doing it: the runs that are not stored, then each problem's polish."""
+Unit = tuple[str, str]
+"""A solver on a problem: its trials, and then its seeds, go to one worker and share a compiled program."""
 
-    def __init__(self, plan: Plan, store: Store, view: Progress):
-        self._plan, self._store, self._view = plan, store, view
+
+def _units(specs: list[RunSpec]) -> dict[Unit, list[RunSpec]]:
+    units: dict[Unit, list[RunSpec]] = {}
+    for spec in specs:
+        units.setdefault((spec.problem, spec.solver), []).append(spec)
+    return units
+
+
+class _Work:
+    """What is there and what is left to do: trials, the runs they choose settings for, each problem's polish.
+
+    Args:
+        retry: whether failed runs count as left to do.
+    """
+
+    def __init__(self, plan: Plan, store: Store, view: Progress, *, retry: bool = True):
+        self._plan, self._store, self._view, self._retry = plan, store, view, retry
+        self._cards = {card.name: card for card in plan.problems}
         self._found: dict[RunSpec, Record] = {}
+        self._finals: dict[RunSpec, RunSpec] = {}  # by what was planned before the settings were known
         self._queue: deque[list[Task]] = deque()
         self.polished: dict[str, Record] = {}
         self.interrupted = False
-        done = []
-        for spec in plan.runs:
-            record = store.load(spec)
-            if record is not None:
-                self._found[spec] = record
-                if not record.failed:
-                    done.append(record)
+        self._trials, self._runs = _units(plan.trials), _units(plan.runs)
+        self._open = {unit: self._start(specs) for unit, specs in self._trials.items()}
+        self._left = Counter(spec.problem for spec in plan.runs)
+        for unit in self._runs:
+            if not self._open.get(unit):
+                self._settle(unit)
+        done = [r for r in self._found.values() if not r.failed]
         self.repeated = len(done)
         view.begin(done, store.messages)
-        known = {record.spec for record in done}
-        todo = [spec for spec in plan.runs if spec not in known]
-        # A unit is a solver on a problem: its seeds share one compiled program.
-        units: dict[tuple[str, str], list[Task]] = {}
-        for spec in todo:
-            units.setdefault((spec.problem, spec.solver), []).append(Task(spec))
-        self._queue.extend(units.values())
-        self._left = Counter(spec.problem for spec in todo)
-        for problem in plan.problems:
-            self._polish_if_complete(problem.name)
 
     def records(self) -> list[Record]:
-        """Every record there is, in the plan's order."""
-        return [self._found[s] for s in self._plan.runs if s in self._found]
+        """Every record of a final run there is, in the plan's order."""
+        finals = [self._finals.get(s) for s in self._plan.runs]
+        return [self._found[s] for s in finals if s in self._found]
+
+    def trials(self) -> list[Record]:
+        """Every record of a trial there is, in the plan's order."""
+        return [self._found[s] for s in self._plan.trials if s in self._found]
 
     def do(self, running: engines.Runs) -> None:
         """Runs what is left; Ctrl-C stops it and keeps what is finished."""
+        for problem in self._cards:
+            self._polish_if_complete(problem)
         try:
             with closing(running.run(self._queue)) as records:
                 for record in records:
@@ -184,21 +214,53 @@ class _Work:
         except KeyboardInterrupt:
             self.interrupted = True
 
+    def _start(self, specs: list[RunSpec], *, next_up: bool = False) -> set[RunSpec]:
+        """Loads what is stored of a unit and queues the rest, which it returns."""
+        todo = []
+        for spec in specs:
+            record = self._store.load(spec)
+            if record is not None:
+                self._found[spec] = record
+            if record is None or (record.failed and self._retry):
+                todo.append(spec)
+        if todo:
+            (self._queue.appendleft if next_up else self._queue.append)([Task(spec) for spec in todo])
+        return set(todo)
+
+    def _settle(self, unit: Unit, *, just_now: bool = False) -> None:
+        """The final runs of a unit, once all of its trials are in and the settings known."""
+        planned = runs = self._runs[unit]
+        if unit in self._trials:
+            trials = [self._found[s] for s in self._trials[unit]]
+            chosen = best(trials, self._cards[unit[0]])
+            runs = [replace(spec, settings=chosen.spec.settings) for spec in planned]
+            if just_now:
+                self._view.tuned(chosen, trials)
+        self._finals |= zip(planned, runs, strict=True)
+        # Those that trials were just made for go to the worker that has their program.
+        todo = self._start(runs, next_up=just_now)
+        self._left[unit[0]] -= len(runs) - len(todo)
+
     def _take(self, record: Record) -> None:
-        problem = record.spec.problem
-        if record.spec.solver == POLISH:
-            self.polished[problem] = record
+        spec = record.spec
+        if spec.solver == POLISH:
+            self.polished[spec.problem] = record
             self._view.polished(record)
             return
-        self._found[record.spec] = record
+        self._found[spec] = record
         self._view.add(record)
-        self._left[problem] -= 1
-        self._polish_if_complete(problem)
+        if spec.trial is None:
+            self._left[spec.problem] -= 1
+        else:
+            unit = spec.problem, spec.solver
+            self._open[unit].discard(spec)
+            if not self._open[unit]:
+                self._settle(unit, just_now=True)
+        self._polish_if_complete(spec.problem)
 
     def _polish_if_complete(self, problem: str) -> None:
         """Once a problem's last run is in, its best point is known and can be polished."""
-        (card,) = (c for c in self._plan.problems if c.name == problem)
-        best = best_run(card, [r for r in self._found.values() if r.spec.problem == problem])
+        best = best_run(self._cards[problem], [r for r in self.records() if r.spec.problem == problem])
         if self._left[problem] or best is None:
             return
         task = polish_task(self._plan, best)
@@ -210,7 +272,12 @@ class _Work:
 
 
 def _comparison(
-    plan: Plan, records: list[Record], polished: dict[str, Record], about: dict[str, Any], store: Store
+    plan: Plan,
+    records: list[Record],
+    trials: list[Record],
+    polished: dict[str, Record],
+    about: dict[str, Any],
+    store: Store,
 ) -> Comparison:
     references: dict[str, Reference] = {
         card.name: reference(
@@ -221,6 +288,7 @@ def _comparison(
     return Comparison(
         plan=plan,
         records=records,
+        trials=trials,
         references=references,
         environment=about["environment"],
         engine=about["engine"],

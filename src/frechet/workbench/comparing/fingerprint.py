@@ -7,6 +7,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+from frechet.workbench.comparing.loading import described
+
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+|id=0x[0-9a-fA-F]+|id=\d+")
 
 
@@ -42,26 +44,31 @@ def _arrays(tree: Any) -> str:
 def of_problem(problem: Any, x0: Any) -> str:
     """Names what the problem computes: its traced program, every array in it, and the start.
 
-    Tracing sees through closures, so a changed constant inside a lambda is a changed problem, while the
-    same function written in another place or process is the same one.
+    The program is the objective with what tells how good a point is: the optimality map, or without one
+    the measures. Tracing sees through closures, so a changed constant inside a lambda is a changed problem,
+    while the same function written in another place or process is the same one.
     """
     import jax
 
     at = problem.start(x0)
-    traced = jax.make_jaxpr(lambda x: (problem.objective(x), problem.optimality(x)))(at)
+
+    def program_of(x):
+        return problem.objective(x), problem.optimality(x) if problem.testable else problem.measures(x)
+
+    traced = jax.make_jaxpr(program_of)(at)
     program = _ADDRESS.sub("", str(traced.jaxpr))
     return digest(program, _arrays(traced.consts), str(jax.tree.structure(x0)), _arrays(x0))
 
 
 def of_solver(solver: Any) -> str:
-    """Names a solver: its class, the file that defines it, its settings as printed, its arrays."""
-    cls = type(solver)
+    """Names a solver: the class or function that makes it, its file, its settings as printed, its arrays."""
+    made_by = described(solver)
     try:
-        source = Path(inspect.getfile(cls)).read_bytes()
+        source = Path(inspect.getfile(made_by)).read_bytes()
     except (OSError, TypeError):  # typed at a prompt: there is no file to have changed
         source = b""
     return digest(
-        f"{cls.__module__}.{cls.__qualname__}",
+        f"{made_by.__module__}.{made_by.__qualname__}",
         hashlib.sha256(source).hexdigest(),
         _ADDRESS.sub("", repr(solver)),
         _arrays(solver),

@@ -1,11 +1,12 @@
 """What a person sees while a comparison runs: a live table on a terminal, a line a run elsewhere."""
 
 import time
+from collections import Counter
 from types import TracebackType
 
-from frechet.workbench.comparing.plan import Plan
+from frechet.workbench.comparing.plan import Plan, ProblemCard
 from frechet.workbench.comparing.record import Record
-from frechet.workbench.comparing.result import show_seconds
+from frechet.workbench.comparing.result import show_height, show_seconds, show_settings
 
 
 class Progress:
@@ -21,7 +22,10 @@ class Progress:
 
         self._plan = plan
         self._console = Console(stderr=True, quiet=not shown)
+        self._cards = {card.name: card for card in plan.problems}
         self._records: dict[tuple[str, str], list[Record]] = {}
+        self._trials: Counter[tuple[str, str]] = Counter()
+        self._planned = Counter((s.problem, s.solver) for s in plan.trials)
         self._done = 0
         self._live = None
         self._status = ""
@@ -49,22 +53,30 @@ class Progress:
         for record in records:
             self._keep(record)
         if records:
-            self._say(f"{len(records)} of {len(self._plan.runs)} runs are there already")
+            self._say(f"{len(records)} of {self._plan.total} runs are there already")
 
     def add(self, record: Record) -> None:
         """A run that has just finished."""
         self._keep(record)
         self._fresh += 1
         spec = record.spec
-        ended = (
-            record.reason
-            if record.failed
-            else f"residual {record.residual:.1e}, {show_seconds(_ran(record))}"
-        )
+        ended = record.reason
+        if not record.failed:
+            ended = f"{watched(record, self._cards[spec.problem])}, {show_seconds(_ran(record))}"
+        settings = f" ({show_settings(spec.settings)})" if spec.trial is not None and spec.settings else ""
         self._say(
-            f"[{self._done}/{len(self._plan.runs)}] {spec.problem}  {spec.solver}  seed {spec.seed}: "
+            f"[{self._done}/{self._plan.total}] {spec.problem}  {spec.solver}  {spec.words}{settings}: "
             f"{record.status}, {ended}"
         )
+
+    def tuned(self, chosen: Record, trials: list[Record]) -> None:
+        """A solver's settings on a problem are chosen."""
+        spec = chosen.spec
+        self._status = (
+            f"tuned {spec.solver} on {spec.problem}: {spec.words} of {len(trials)}, "
+            f"{show_settings(spec.settings)}"
+        )
+        self._say(self._status)
 
     def polished(self, record: Record) -> None:
         """A reference optimum is done."""
@@ -74,7 +86,11 @@ class Progress:
 
     def _keep(self, record: Record) -> None:
         self._done += 1
-        self._records.setdefault((record.spec.problem, record.spec.solver), []).append(record)
+        pair = (record.spec.problem, record.spec.solver)
+        if record.spec.trial is None:
+            self._records.setdefault(pair, []).append(record)
+        else:
+            self._trials[pair] += 1
 
     def _say(self, line: str) -> None:
         if self._live is None:
@@ -86,7 +102,7 @@ class Progress:
         from rich.table import Table
         from rich.text import Text
 
-        total = len(self._plan.runs)
+        total = self._plan.total
         table = Table(box=None, pad_edge=False, header_style="bold")
         table.add_column("solver")
         for problem in self._plan.problems:
@@ -98,7 +114,7 @@ class Progress:
 
     def _remaining(self) -> str:
         """A guess from the pace so far; none before there is a pace."""
-        left = len(self._plan.runs) - self._done
+        left = self._plan.total - self._done
         if not self._fresh or not left:
             return ""
         seconds = (time.monotonic() - self._started) / self._fresh * left
@@ -110,14 +126,29 @@ class Progress:
         records = self._records.get((problem, solver), [])
         planned = any(r.problem == problem and r.solver == solver for r in self._plan.runs)
         if not records:
+            if tried := self._trials[problem, solver]:
+                return Text(f"trial {tried}/{self._planned[problem, solver]}", style="dim")
             return Text("…" if planned else "–", style="dim")
         if any(r.failed for r in records):
             return Text("failed", style="red")
+        card = self._cards[problem]
+        if not card.testable:
+            values = sorted(r.settled(card.watched) for r in records)
+            met = card.target is not None and card.target.met(values[len(values) // 2])
+            label = f"{values[len(values) // 2]:.4g} {len(records)}/{self._plan.seeds}"
+            return Text(label, style="green" if met else "yellow")
         converged = sum(r.status == "converged" for r in records)
         ran = sorted(_ran(r) for r in records)[len(records) // 2]
         style = "green" if converged == len(records) else "yellow"
         label = show_seconds(ran) if converged == len(records) else records[-1].status
         return Text(f"{label} {len(records)}/{self._plan.seeds}", style=style)
+
+
+def watched(record: Record, card: ProblemCard) -> str:
+    """What a run came to, in words: its residual, or what stands for it."""
+    if card.testable:
+        return f"residual {record.residual:.1e}"
+    return f"{show_height(card.watched)} {record.settled(card.watched):.4g}"
 
 
 def _ran(record: Record) -> float:

@@ -1,5 +1,6 @@
 """From what was typed to what is run: problems and solvers by name, or from the user's own file."""
 
+import functools
 import hashlib
 import importlib
 import importlib.util
@@ -22,7 +23,7 @@ class Loaded:
 
     Attributes:
         problem: the problem itself.
-        x0: the start, a pytree of arrays.
+        x0: the start, a pytree of arrays; where the problem draws its own, that of seed 0.
         name: as the user wrote it, without folders.
         title: a line for people.
         source: where the problem comes from.
@@ -156,10 +157,10 @@ def _as_loaded(made: Any, name: str, title: str, digest: str) -> Loaded:
         source = made.source or "the user's file"
         return Loaded(made.problem, made.x0, name, made.title or title, source, made.optimum, digest)
     if isinstance(made, Problem):
-        initial = getattr(made, "initial", None)
-        if initial is None:
+        x0 = initial(made, 0)
+        if x0 is None:
             raise UserError(f"{name} returns a {made.kind} without a start; return (problem, x0)")
-        made = (made, initial(jax.random.key(0)))
+        made = (made, x0)
     if not (isinstance(made, tuple) and len(made) == 2 and isinstance(made[0], Problem)):
         what = type(made).__name__
         if isinstance(made, tuple):
@@ -169,20 +170,51 @@ def _as_loaded(made: Any, name: str, title: str, digest: str) -> Loaded:
     return Loaded(made[0], x0, name, title, "the user's file", None, digest)
 
 
+def initial(problem: Any, seed: int) -> Any:
+    """The start that the problem draws for a seed; None if it draws none."""
+    import jax
+
+    draw = getattr(problem, "initial", None)
+    # Steps draw from the seed's key itself, so the start comes from a key apart.
+    return None if draw is None else draw(jax.random.fold_in(jax.random.key(seed), 2**32 - 1))
+
+
 def load_solvers(references: list[str] | None) -> dict[str, tuple[str, Any]]:
     """Solvers by display name, each with the reference that finds it again in another process.
 
     Args:
-        references: registered names, or ``pkg.module:Name`` or ``file.py:Name`` of a `Solver` subclass or
-            instance of the user's own. None means every registered one.
+        references: registered names; or ``pkg.module:Name`` or ``file.py:Name`` of a `Solver` subclass or
+            instance of the user's own, or of a function that makes an optax transformation. None means
+            every registered solver.
     """
     if references is None:
         return {name: (name, solver) for name, solver in sorted(_registered().items())}
     chosen: dict[str, tuple[str, Any]] = {}
     for reference in references:
-        found = _own_file(reference) or _preset(reference)
+        found = _own_file(reference) or _named(reference)
         chosen |= {name: (absolute(reference), solver) for name, solver in found.items()}
     return chosen
+
+
+def load_optimizers() -> dict[str, tuple[str, Any]]:
+    """What trains models, in the form of `load_solvers`: the library's optimizers and the baselines."""
+    return {name: (name, solver) for name, solver in optimizers().items()}
+
+
+@functools.cache
+def optimizers() -> dict[str, Any]:
+    """A solver by every declared optimizer and baseline, with its default settings, by name."""
+    from frechet.optimizers import registry
+    from frechet.solvers.wrappers.optax import Optax
+    from frechet.workbench.comparing.baselines import baselines
+
+    entries = {**baselines(), **registry.optimizers()}
+    return {name: Optax.of(entry.factory) for name, entry in sorted(entries.items())}
+
+
+def described(solver: Any) -> Any:
+    """What a solver is known by: the function that makes its optax transformation, else its class."""
+    return getattr(getattr(solver, "tx", None), "factory", type(solver))
 
 
 def _registered() -> dict[str, Any]:
@@ -192,14 +224,16 @@ def _registered() -> dict[str, Any]:
     return all_presets()
 
 
-def _preset(name: str) -> dict[str, Any]:
-    """A registered solver, whose name may have a colon too, or ``pkg.module:Name``."""
+def _named(name: str) -> dict[str, Any]:
+    """A registered solver, whose name may have a colon too, an optimizer, or ``pkg.module:Name``."""
     known = _registered()
     if name in known:
         return {name: known[name]}
     package, colon, attribute = name.partition(":")
     if not colon or any(k.startswith(f"{package}:") for k in known):
-        raise UserError(f"no solver is called {name!r}; {nearest(name, known)}")
+        if name in optimizers():
+            return {name: optimizers()[name]}
+        raise UserError(f"no solver is called {name!r}; {nearest(name, [*known, *optimizers()])}")
     try:
         module = importlib.import_module(package)
     except Exception as error:
@@ -218,11 +252,20 @@ def _own_file(reference: str) -> dict[str, Any] | None:
 
 def _as_solvers(reference: str, name: str, found: Any) -> dict[str, Any]:
     from frechet.core.solver import Solver
+    from frechet.optimizers.registry import declared
+    from frechet.solvers.wrappers.optax import Optax
 
     if isinstance(found, Solver):
         return {name: found}
     if isinstance(found, type) and issubclass(found, Solver):
         return dict(found.presets())
-    raise UserError(
-        f"{reference} is a {type(found).__name__}; it should be a frechet Solver class or instance"
-    )
+    wanted = "a frechet Solver class or instance, or a function that makes an optax transformation"
+    if callable(found):
+        entry = declared(found)
+        try:
+            return {entry.name if entry else name: Optax.of(found)}
+        except Exception as error:
+            raise UserError(
+                f"{reference} is a {type(found).__name__}; it should be {wanted} ({last_line(error)})"
+            ) from error
+    raise UserError(f"{reference} is a {type(found).__name__}; it should be {wanted}")

@@ -1,12 +1,20 @@
 """What a comparison is, before anything runs: problems x solvers x seeds, each run named by what it is."""
 
 import re
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any
 
-from frechet.workbench.comparing import fingerprint
-from frechet.workbench.comparing.loading import absolute, load_problem, load_solvers
+from frechet.core.space import Choice, LogUniform, Uniform
+from frechet.problems.training import Target
+from frechet.workbench.comparing import fingerprint, tuning
+from frechet.workbench.comparing.loading import (
+    absolute,
+    described,
+    load_optimizers,
+    load_problem,
+    load_solvers,
+)
 from frechet.workbench.errors import UserError, nearest
 
 PRECISIONS = ("float32", "float64")
@@ -36,6 +44,8 @@ class RunSpec:
         tol: the residual at which it is done; None for the square root of the precision's epsilon.
         precision: ``"float32"`` or ``"float64"``.
         version: Frechet's version.
+        settings: the solver's hyperparameters where they are not its own.
+        trial: which trial of the tuning it is; None for a final run.
         problem_reference: how a worker finds the problem; not part of what is run.
         solver_reference: how a worker finds the solver; not part of what is run.
         start_objective: the objective at the start as planned; a worker that sees another one says so.
@@ -50,6 +60,8 @@ class RunSpec:
     tol: float | None
     precision: str
     version: str
+    settings: dict[str, Any] = field(default_factory=dict)
+    trial: int | None = None
     problem_reference: str = field(default="", compare=False)
     solver_reference: str = field(default="", compare=False)
     start_objective: float | None = field(default=None, compare=False)
@@ -58,6 +70,11 @@ class RunSpec:
     def hash(self) -> str:
         """Names the run; equal exactly when the same thing is run."""
         return fingerprint.digest({f.name: getattr(self, f.name) for f in fields(self) if f.compare})
+
+    @property
+    def words(self) -> str:
+        """The seed, or for a trial its number."""
+        return f"seed {self.seed}" if self.trial is None else f"trial {self.trial}"
 
     def __hash__(self) -> int:
         return hash(self.hash)
@@ -78,6 +95,17 @@ class ProblemCard:
     optimum: float | None
     always_feasible: bool = True
     """Whether a lower objective is a better one; else what constraints are missed by counts too."""
+    testable: bool = True
+    """Whether it has an optimality map; else runs are judged by ``watched``."""
+    watched: str = "residual"
+    """The trace's column that says how good a point is."""
+    target: Target | None = None
+    """What counts as solved where there is no optimality map."""
+
+    @property
+    def more_is_better(self) -> bool:
+        """Whether ``watched`` should be large."""
+        return self.target is not None and self.target.at_least
 
 
 @dataclass(frozen=True)
@@ -92,6 +120,8 @@ class SolverCard:
     needs: list[str]
     settings: dict[str, str]
     stochastic: bool
+    space: dict[str, str] = field(default_factory=dict)
+    """The hyperparameters that trials search, with their ranges in words."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +138,10 @@ class Plan:
     """A whole comparison: the conditions, the cast and every run.
 
     Attributes:
+        runs: the final runs; those of a tuned solver take their settings from its trials.
+        trials: the runs that settings are chosen by.
         asked_solvers: the solvers asked for by name, or None for every one that fits.
+        asked_trials: trials of every solver with a search space, or None for what the problem needs.
     """
 
     problems: list[ProblemCard]
@@ -122,10 +155,17 @@ class Plan:
     version: str
     asked_problems: list[str]
     asked_solvers: list[str] | None
+    trials: list[RunSpec] = field(default_factory=list)
+    asked_trials: int | None = None
+
+    @property
+    def total(self) -> int:
+        """How many runs there are to make, trials among them."""
+        return len(self.trials) + len(self.runs)
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What must be equal for two plans to share a folder; solvers and seeds may be added to one."""
+        """What must be equal for two plans to share a folder; solvers, seeds, trials may be added to one."""
         return {
             "problems": sorted(p.name for p in self.problems),
             "budget": self.budget,
@@ -143,10 +183,14 @@ class Plan:
         return cls(
             **{
                 **data,
-                "problems": [ProblemCard(**p) for p in data["problems"]],
+                "problems": [
+                    ProblemCard(**{**p, "target": p["target"] and Target(**p["target"])})
+                    for p in data["problems"]
+                ],
                 "solvers": [SolverCard(**s) for s in data["solvers"]],
                 "skipped": [Skipped(**s) for s in data["skipped"]],
                 "runs": [RunSpec(**r) for r in data["runs"]],
+                "trials": [RunSpec(**r) for r in data["trials"]],
             }
         )
 
@@ -225,7 +269,8 @@ def make_plan(
     budget: Any,
     seeds: int,
     tol: float | None,
-    precision: str,
+    precision: str | None,
+    trials: int | None = None,
 ) -> Plan:
     """Loads every problem once, asks every solver whether it fits, and names every run.
 
@@ -235,11 +280,13 @@ def make_plan(
     import frechet
 
     spent = parse_budget(budget)
-    if isinstance(seeds, bool) or not isinstance(seeds, int) or seeds < 1:
-        raise UserError(f"seeds is {seeds!r}; it should be a whole number of at least 1")
+    if isinstance(seeds, bool) or not isinstance(seeds, int) or not 1 <= seeds <= tuning.SEED:
+        raise UserError(f"seeds is {seeds!r}; it should be a whole number from 1 to {tuning.SEED}")
+    if trials is not None and (isinstance(trials, bool) or not isinstance(trials, int) or trials < 0):
+        raise UserError(f"trials is {trials!r}; it should be a whole number, 0 for none")
     if tol is not None and not 0 < tol < float("inf"):
         raise UserError(f"tol is {tol!r}; it should be a positive number such as 1e-6")
-    if precision not in PRECISIONS:
+    if precision is not None and precision not in PRECISIONS:
         raise UserError(f"precision is {precision!r}; it should be float32 or float64")
     if not problems:
         raise UserError("no problem given; name one of `frechet list` or file.py:function")
@@ -250,41 +297,62 @@ def make_plan(
 
     import jax
 
-    cards, skipped, runs, used = [], [], [], {}
+    references = list(dict.fromkeys(absolute(p) for p in problems))
+    with jax.enable_x64(precision != "float32"):
+        loaded = [load_problem(reference) for reference in references]
+    if precision is None:
+        precision = "float64" if any(one.problem.testable for one in loaded) else "float32"
+        if precision == "float32":
+            with jax.enable_x64(False):
+                loaded = [load_problem(reference) for reference in references]
+
+    cards, skipped, used = [], [], {}
+    runs: list[RunSpec] = []
+    tried: list[RunSpec] = []
     with jax.enable_x64(precision == "float64"):
-        cast = load_solvers(solvers)
-        keys = {name: fingerprint.of_solver(solver) for name, (_, solver) in cast.items()}
-        for reference in dict.fromkeys(absolute(p) for p in problems):
-            loaded = load_problem(reference)
-            card, start = _examine(loaded)
+        asked = None if solvers is None else load_solvers(solvers)
+        keys: dict[str, str] = {}
+        for reference, one in zip(references, loaded, strict=True):
+            card, start = _examine(one)
             if card.name in {c.name for c in cards}:
                 raise UserError(
                     f"two problems are called {card.name}; give the files or functions different names"
                 )
             cards.append(card)
+            cast = asked or (load_solvers(None) if card.testable else load_optimizers())
+            count = (0 if card.testable else tuning.TRIALS) if trials is None else trials
             for name, (found_by, solver) in cast.items():
-                reason = solver.fits(loaded.problem)
+                reason = solver.fits(one.problem)
+                space = getattr(solver, "space", {})
+                if reason is None and count and space:
+                    reason = tuning.unsuited(space)
                 if reason is not None:
                     skipped.append(Skipped(card.name, name, reason))
                     continue
                 used[name] = solver
-                runs += [
-                    RunSpec(
-                        problem=card.name,
-                        problem_key=card.key,
-                        solver=name,
-                        solver_key=keys[name],
-                        seed=seed,
-                        budget=spent,
-                        tol=tol,
-                        precision=precision,
-                        version=frechet.__version__,
-                        problem_reference=reference,
-                        solver_reference=found_by,
-                        start_objective=start,
-                    )
-                    for seed in range(seeds)
-                ]
+                if name not in keys:
+                    keys[name] = fingerprint.of_solver(solver)
+                run = RunSpec(
+                    problem=card.name,
+                    problem_key=card.key,
+                    solver=name,
+                    solver_key=keys[name],
+                    seed=0,
+                    budget=spent,
+                    tol=tol,
+                    precision=precision,
+                    version=frechet.__version__,
+                    problem_reference=reference,
+                    solver_reference=found_by,
+                    start_objective=start,
+                )
+                runs += [replace(run, seed=seed) for seed in range(seeds)]
+                if count and space:
+                    drawn = tuning.configurations(space, settings_of(solver), count)
+                    tried += [
+                        replace(run, seed=tuning.SEED, settings=settings, trial=trial)
+                        for trial, settings in enumerate(drawn)
+                    ]
     if not runs:
         raise UserError(
             f"no solver fits: {skipped[0].solver} {skipped[0].reason}" if skipped else "no solver fits"
@@ -301,6 +369,8 @@ def make_plan(
         version=frechet.__version__,
         asked_problems=list(problems),
         asked_solvers=solvers,
+        trials=tried,
+        asked_trials=trials,
     )
 
 
@@ -311,47 +381,97 @@ def _examine(loaded: Any) -> tuple[ProblemCard, float | None]:
 
     from frechet.workbench.comparing.loading import last_line
 
+    problem = loaded.problem
     try:
-        key = fingerprint.of_problem(loaded.problem, loaded.x0)
-        start = np.asarray(loaded.problem.objective(loaded.problem.start(loaded.x0)))
+        key = fingerprint.of_problem(problem, loaded.x0)
+        at = problem.start(loaded.x0)
+        start = np.asarray(problem.objective(at))
+        measures = list(jax.eval_shape(problem.measures, at))
     except Exception as error:
         raise UserError(
             f"{loaded.name}: the problem cannot be evaluated at x0: {last_line(error)}"
         ) from error
     if start.shape != ():
         raise UserError(f"{loaded.name}: the objective has shape {start.shape} at x0; it should be a scalar")
+    target = getattr(problem, "target", None)
+    if target is not None and target.measure not in ["objective", *measures]:
+        known = ", ".join(["objective", *measures])
+        raise UserError(f"{loaded.name}: the target is on {target.measure!r}, which is none of {known}")
     leaves = jax.tree.leaves(loaded.x0)
     card = ProblemCard(
         name=loaded.name,
         title=loaded.title,
         source=loaded.source,
-        kind=loaded.problem.kind,
+        kind=problem.kind,
         key=fingerprint.digest(key, loaded.file_digest),
         variables=sum(int(leaf.size) for leaf in leaves),
         dtype=", ".join(sorted({str(leaf.dtype) for leaf in leaves})),
-        offers=dict(loaded.problem.offers()),
+        offers=dict(problem.offers()),
         optimum=None if loaded.optimum is None else float(loaded.optimum),
-        always_feasible=bool(loaded.problem.always_feasible),
+        always_feasible=bool(problem.always_feasible),
+        testable=problem.testable,
+        watched="residual" if problem.testable else _watched(target, measures),
+        target=target,
     )
     return card, float(start) if np.isfinite(start) else None
+
+
+def _watched(target: Target | None, measures: list[str]) -> str:
+    """The column by which a point of a problem without an optimality map is judged."""
+    measure = target.measure if target else ("held_out_loss" if "held_out_loss" in measures else "objective")
+    return column(measure)
+
+
+def column(measure: str) -> str:
+    """Where a trace has a measure, or the objective."""
+    return measure if measure == "objective" else f"measure_{measure}"
+
+
+def settings_of(solver: Any) -> dict[str, Any]:
+    """The solver's hyperparameters by name: what its transformation is made with, else its fields."""
+    import inspect
+
+    factory = described(solver)
+    if factory is type(solver):
+        return {f.name: getattr(solver, f.name) for f in fields(solver)}
+    parameters = inspect.signature(factory).parameters.values()
+    return {p.name: p.default for p in parameters if p.default is not p.empty} | solver.tx.settings
 
 
 def _solver_card(name: str, solver: Any) -> SolverCard:
     import inspect
 
-    doc = inspect.getdoc(type(solver)) or ""
-    if doc.startswith(f"{type(solver).__name__}("):  # what dataclasses write where nobody else did
+    made_by = described(solver)
+    doc = inspect.getdoc(made_by) or ""
+    if doc.startswith(f"{made_by.__name__}("):  # what dataclasses write where nobody else did
         doc = ""
     return SolverCard(
         name=name,
-        kind=type(solver).__name__,
+        kind=made_by.__name__,
         summary=_plain_maths(" ".join(doc.split("\n\n")[0].split())),
         source=_section(doc, "Source"),
         accepts=solver.accepts.__name__,
         needs=sorted(solver.needs),
-        settings={f.name: _shown(getattr(solver, f.name)) for f in fields(solver)},
+        settings={k: _shown(v) for k, v in settings_of(solver).items()},
         stochastic=bool(solver.stochastic),
+        space={k: range_in_words(v) for k, v in getattr(solver, "space", {}).items()},
     )
+
+
+def range_in_words(values: Any) -> str:
+    """A range of hyperparameters for people.
+
+    Example:
+        >>> from frechet.core.space import Choice, LogUniform
+        >>> range_in_words(LogUniform(1e-4, 1e-1)), range_in_words(Choice(0.9, 0.99))
+        ('0.0001 to 0.1, log-uniform', 'one of 0.9, 0.99')
+    """
+    if isinstance(values, Uniform):
+        kind = ", log-uniform" if isinstance(values, LogUniform) else ", uniform"
+        return f"{values.low:g} to {values.high:g}{kind}"
+    if isinstance(values, Choice):
+        return f"one of {', '.join(map(_shown, values.values))}"
+    return _shown(values)
 
 
 _SYMBOLS = {

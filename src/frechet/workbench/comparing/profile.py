@@ -8,13 +8,15 @@ Source:
     Programming 91, 2002, arXiv:cs/0102001
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float
 
+from frechet.problems.training import Target
+from frechet.workbench.comparing.plan import column
 from frechet.workbench.comparing.record import Record
 
 GAPS = (1e-2, 1e-4, 1e-6, 1e-8)
@@ -28,19 +30,23 @@ class Goal:
 
     Attributes:
         quantity: ``"gap"``, the objective's distance to the reference optimum as a fraction of the start's;
-            or ``"residual"``, the Euclidean norm of the optimality map.
-        threshold: at or below which it is met.
+            ``"residual"``, the Euclidean norm of the optimality map; or ``"target"``. Where a problem has no
+            optimality map, its target stands for any residual.
+        threshold: at or below which a gap or residual is met.
+        target: the target in words, or just that there is one.
     """
 
-    quantity: Literal["gap", "residual"]
-    threshold: float
+    quantity: Literal["gap", "residual", "target"]
+    threshold: float = 0.0
+    target: str = ""
 
     @property
     def label(self) -> str:
         """In words."""
-        return f"{'relative gap' if self.quantity == 'gap' else 'residual'} ≤ {self.threshold:.0e}".replace(
-            "e-0", "e-"
-        )
+        if self.quantity == "target":
+            return self.target
+        words = f"{'relative gap' if self.quantity == 'gap' else 'residual'} ≤ {self.threshold:.0e}"
+        return words.replace("e-0", "e-") + (f" or {self.target}" if self.target else "")
 
 
 @dataclass(frozen=True)
@@ -54,6 +60,7 @@ class Reference:
         rounding: what the precision can tell apart near ``value``; smaller gaps are drawn at this.
         always_feasible: whether a lower objective is a better one; else violated constraints count too.
         start_infeasibility: by how much the start violates a constraint.
+        target: what counts as solved where there is no optimality map.
     """
 
     value: float
@@ -62,6 +69,7 @@ class Reference:
     rounding: float
     always_feasible: bool = True
     start_infeasibility: float = 0.0
+    target: Target | None = None
 
     @property
     def scale(self) -> float:
@@ -89,11 +97,31 @@ class Reference:
         return np.maximum(np.abs(objective - self.value), infeasibility)
 
 
-def goals(tol: float | None) -> list[Goal]:
-    """The goals a report offers, the one it opens with first."""
+def goals(tol: float | None, references: Iterable[Reference] = ()) -> list[Goal]:
+    """The goals a report offers, the one it opens with first.
+
+    Args:
+        tol: the residual at which runs were done.
+        references: of the problems; those with a target have no residual.
+    """
+    targets = [r.target for r in references]
+    words = {f"target {show_target(t)}" for t in targets if t}
+    target = words.pop() if len(words) == 1 else "target" if words else ""
+    gaps = [Goal("gap", g) for g in GAPS]
+    if target and all(targets):
+        return [Goal("target", target=target), *gaps[:2]]
     final = 1e-6 if tol is None else tol
-    residuals = [Goal("residual", t) for t in (final, 1e2 * final, 1e4 * final)]
-    return [*residuals, *(Goal("gap", g) for g in GAPS)]
+    return [*(Goal("residual", t, target) for t in (final, 1e2 * final, 1e4 * final)), *gaps]
+
+
+def show_target(target: Target) -> str:
+    """A target in words.
+
+    Example:
+        >>> show_target(Target("test_accuracy", 0.95, at_least=True))
+        'test accuracy ≥ 0.95'
+    """
+    return f"{target.measure.replace('_', ' ')} {'≥' if target.at_least else '≤'} {target.value:.4g}"
 
 
 def cost(record: Record, goal: Goal, measure: str, reference: Reference) -> float:
@@ -105,13 +133,20 @@ def cost(record: Record, goal: Goal, measure: str, reference: Reference) -> floa
         measure: the name of a trace column, ``"seconds"`` say.
         reference: the problem's optimum.
     """
-    columns = record.columns
-    wanted = "objective" if goal.quantity == "gap" else "residual"
+    columns, target = record.columns, reference.target
+    wanted = "residual" if target is None else column(target.measure)
+    if goal.quantity == "gap":
+        wanted = "objective"
     if wanted not in columns or measure not in columns:
         return float("inf")
-    reached = reference.gap(columns) if goal.quantity == "gap" else columns[wanted]
     with np.errstate(invalid="ignore"):
-        met = np.flatnonzero(np.asarray(reached) <= goal.threshold)
+        if goal.quantity == "gap":
+            reached = reference.gap(columns) <= goal.threshold
+        elif target is not None:
+            reached = target.met(np.asarray(columns[wanted]))
+        else:
+            reached = np.asarray(columns[wanted]) <= goal.threshold
+    met = np.flatnonzero(reached)
     return float(columns[measure][met[0]]) if met.size else float("inf")
 
 
@@ -158,8 +193,12 @@ class Rank:
     slowdown: float
 
 
-def ranking(costs: Float[np.ndarray, "solvers problems"]) -> list[Rank]:
+def ranking(costs: Float[np.ndarray, "solvers problems"], ties: Sequence[float] | None = None) -> list[Rank]:
     """Solvers by problems solved, then by how much slower than the best they typically are.
+
+    Args:
+        costs: to the goal, infinite where it was not reached.
+        ties: a number a solver, the lower the better, for those that are equal in both.
 
     Example:
         >>> [r.solver for r in ranking(np.array([[1.0, np.inf], [2.0, 2.0], [1.0, 3.0]]))]
@@ -170,4 +209,7 @@ def ranking(costs: Float[np.ndarray, "solvers problems"]) -> list[Rank]:
         finite = ratio[np.isfinite(ratio)]
         slowdown = float(np.exp(np.log(finite).mean())) if finite.size else float("nan")
         table.append(Rank(solver, int(finite.size), slowdown))
-    return sorted(table, key=lambda r: (-r.solved, np.nan_to_num(r.slowdown, nan=np.inf), r.solver))
+    last = np.zeros(len(table)) if ties is None else ties
+    return sorted(
+        table, key=lambda r: (-r.solved, np.nan_to_num(r.slowdown, nan=np.inf), last[r.solver], r.solver)
+    )

@@ -22,7 +22,9 @@ class Record:
         residual: Euclidean norm of the optimality map at the end.
         steps: solver steps taken.
         compile_seconds: tracing and compiling; never part of ``columns["seconds"]``.
-        x: the final iterate, flat.
+        x: the final iterate, flat; empty where nothing starts from it again.
+        parameter_bytes: size of the iterate.
+        state_bytes: what the solver keeps beside the iterate.
         environment: where it ran.
     """
 
@@ -34,6 +36,8 @@ class Record:
     steps: int = 0
     compile_seconds: float = float("nan")
     x: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    parameter_bytes: int = 0
+    state_bytes: int = 0
     environment: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -46,6 +50,23 @@ class Record:
         """The last objective in the trace; NaN without one."""
         column = self.columns.get("objective")
         return float(column[-1]) if column is not None and len(column) else float("nan")
+
+    @property
+    def diverged(self) -> bool:
+        """Whether it ended in numbers that are not finite, or in none."""
+        return self.failed or self.status == "nonfinite" or not np.isfinite(self.objective)
+
+    def settled(self, name: str) -> float:
+        """A column's mean over the last quarter of the checks; NaN without one."""
+        column = np.asarray(self.columns.get(name, ()), float)
+        return float(column[-max(1, len(column) // 4) :].mean()) if len(column) else float("nan")
+
+    @property
+    def step_seconds(self) -> float:
+        """Seconds a step: the median over the stretches between checks; NaN without one."""
+        steps, seconds = (np.asarray(self.columns.get(name, ()), float) for name in ("step", "seconds"))
+        taken = np.diff(steps)
+        return float(np.median(np.diff(seconds)[taken > 0] / taken[taken > 0])) if taken.any() else np.nan
 
     @classmethod
     def failure(cls, spec: RunSpec, reason: str) -> "Record":

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from frechet.problems.training import Target
 from frechet.workbench.comparing import fingerprint
 from frechet.workbench.comparing.plan import Plan, ProblemCard, RunSpec
 from frechet.workbench.comparing.profile import INFEASIBILITY, Reference
@@ -12,10 +13,16 @@ from frechet.workbench.comparing.record import Record
 from frechet.workbench.comparing.runner import POLISH, Task
 
 _POLISH_SECONDS = 15.0
+NOTHING = "no run came to an end"
 
 
 def best_run(card: ProblemCard, records: Iterable[Record]) -> Record | None:
-    """The run that ended lowest; where constraints can be missed, that of least residual."""
+    """The run that ended lowest; where constraints can be missed, that of least residual.
+
+    None on a problem without an optimality map, whose points cannot be told to be solutions.
+    """
+    if not card.testable:
+        return None
     ended = [r for r in records if not r.failed and math.isfinite(r.objective) and r.x.size]
 
     def worth(r: Record) -> tuple[float, str]:
@@ -51,6 +58,8 @@ def reference(card: ProblemCard, records: list[Record], polished: Record | None)
     In float32 a run's own objective may lie below the true optimum by rounding; the polish evaluates the same
     point in float64, so its value is used where there is one.
     """
+    if not card.testable:
+        return _least(card, records)
     candidates: list[tuple[float, str]] = []
     best = best_run(card, records)
     if best is not None:
@@ -71,13 +80,28 @@ def reference(card: ProblemCard, records: list[Record], polished: Record | None)
     if card.optimum is not None:
         known = (card.optimum, "the problem's known optimum")
         candidates = [*candidates, known] if card.always_feasible else [known]
-    value, source = min(candidates, default=(float("nan"), "no run came to an end"))
-    start = next((_first(r) for r in records if math.isfinite(_first(r))), float("nan"))
+    value, source = min(candidates, default=(float("nan"), NOTHING))
+    start = _start(records)
     rounding = _rounding(card.dtype, value, start)
     if card.always_feasible:
         return Reference(value, source, start, rounding)
     off = next((_first(r, INFEASIBILITY) for r in records if math.isfinite(_first(r, INFEASIBILITY))), 0.0)
     return Reference(value, source, start, rounding, always_feasible=False, start_infeasibility=off)
+
+
+def _least(card: ProblemCard, records: list[Record]) -> Reference:
+    """The least loss of any run, and the target: the problem's own, or all but a twentieth of that gain."""
+    found = [
+        (low, f"{r.spec.solver}, {r.spec.words}") for r in records if math.isfinite(low := _lowest(r, card))
+    ]
+    value, run = min(found, default=(float("nan"), NOTHING))
+    start = _start(records)
+    target = card.target or Target("objective", value + 0.05 * (start - value))
+    return Reference(value, run, start, _rounding(card.dtype, value, start), target=target)
+
+
+def _start(records: list[Record]) -> float:
+    return next((_first(r) for r in records if math.isfinite(_first(r))), float("nan"))
 
 
 def _rounding(dtype: str, value: float, start: float) -> float:

@@ -1,14 +1,41 @@
 """What a comparison found: everything a table, a figure or the page is made from."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from frechet.workbench.comparing.plan import Plan
+from frechet.workbench.comparing.plan import Plan, ProblemCard
 from frechet.workbench.comparing.profile import Goal, Rank, Reference, cost, goals, ranking
 from frechet.workbench.comparing.record import Record
+
+
+@dataclass(frozen=True)
+class Training:
+    """How a solver trained a model, over the seeds of its final runs.
+
+    Attributes:
+        final: median, least and greatest of the watched measure, settled over the last quarter of the checks.
+        settings: what its trials chose; empty for a solver that was not tuned.
+        tried: how many trials there were.
+        diverged: how many of them diverged.
+        state_bytes: size of the solver's state beside the parameters.
+        state: the same as a multiple of the parameters' size.
+        step_seconds: the cost of a step.
+        step: the same as a multiple of the cheapest solver's on the problem.
+    """
+
+    final: tuple[float, float, float]
+    settings: dict[str, Any]
+    tried: int
+    diverged: int
+    state_bytes: int | None
+    state: float | None
+    step_seconds: float
+    step: float
 
 
 @dataclass
@@ -22,6 +49,7 @@ class Comparison:
         environment: machine and versions.
         engine: how the runs were spread.
         command: the command that makes this comparison.
+        trials: the runs by which settings were chosen, in the plan's order.
         folder: where the results are.
         repeated: how many runs were found finished and not run again.
         interrupted: whether it was stopped before its end; the same call goes on from there.
@@ -38,16 +66,17 @@ class Comparison:
     repeated: int = 0
     interrupted: bool = False
     messages: list[str] = field(default_factory=list)
+    trials: list[Record] = field(default_factory=list)
 
     @property
     def failed(self) -> list[Record]:
-        """The runs that came to nothing."""
+        """The runs that came to nothing; trials may."""
         return [r for r in self.records if r.failed]
 
     @property
     def missing(self) -> int:
-        """Planned runs without a record; more than none only after an interruption."""
-        return len(self.plan.runs) - len(self.records)
+        """Planned runs and trials without a record; more than none only after an interruption."""
+        return self.plan.total - len(self.records) - len(self.trials)
 
     @property
     def page(self) -> Path:
@@ -57,7 +86,7 @@ class Comparison:
     @cached_property
     def goals(self) -> list[Goal]:
         """The goals to rank by, the first of them unless told otherwise."""
-        return goals(self.plan.tol)
+        return goals(self.plan.tol, [self.references[p.name] for p in self.plan.problems])
 
     @cached_property
     def measures(self) -> list[str]:
@@ -74,12 +103,17 @@ class Comparison:
         """The records of one solver on one problem, a seed each."""
         return self._by_pair.get((problem, solver), [])
 
+    def trials_of(self, problem: str, solver: str) -> list[Record]:
+        """The trials that one solver's settings on one problem were chosen by."""
+        return self._trials_by_pair.get((problem, solver), [])
+
     @cached_property
     def _by_pair(self) -> dict[tuple[str, str], list[Record]]:
-        pairs: dict[tuple[str, str], list[Record]] = {}
-        for record in self.records:
-            pairs.setdefault((record.spec.problem, record.spec.solver), []).append(record)
-        return pairs
+        return _pairs(self.records)
+
+    @cached_property
+    def _trials_by_pair(self) -> dict[tuple[str, str], list[Record]]:
+        return _pairs(self.trials)
 
     def costs(self, goal: Goal, measure: str) -> np.ndarray:
         """Median, least and greatest cost over seeds, an array of shape (3, solvers, problems)."""
@@ -96,8 +130,62 @@ class Comparison:
         return out
 
     def ranking(self, goal: Goal | None = None, measure: str = "seconds") -> list[Rank]:
-        """Solvers, best first; by default in run time to the plan's tolerance."""
-        return ranking(self.costs(goal or self.goals[0], measure)[0])
+        """Solvers, best first; by default in run time to the plan's tolerance.
+
+        Those that reach the goal nowhere are ordered by how good they got where that is all there is to see.
+        """
+        return ranking(self.costs(goal or self.goals[0], measure)[0], self._places)
+
+    @cached_property
+    def _places(self) -> list[float]:
+        """Every solver's place by what it came to, summed over problems without an optimality map."""
+        places = np.zeros(len(self.plan.solvers))
+        for card in self.plan.problems:
+            if not card.testable:
+                sign = -1 if card.more_is_better else 1
+                worth = [self.settled(card, s.name) for s in self.plan.solvers]
+                worth = [sign * w[0] if w and np.isfinite(w[0]) else np.inf for w in worth]
+                places += np.argsort(np.argsort(worth, kind="stable"), kind="stable")
+        return places.tolist()
+
+    def settled(self, card: ProblemCard, solver: str) -> tuple[float, float, float] | None:
+        """Median, least and greatest over seeds of what a solver came to on a problem; None if not run.
+
+        It is the watched measure, settled over the last quarter of the checks; a run that diverged came to
+        the worst there is.
+        """
+        worst = -np.inf if card.more_is_better else np.inf
+        values = [worst if r.diverged else r.settled(card.watched) for r in self.of(card.name, solver)]
+        return (_median(values), min(values), max(values)) if values else None
+
+    def step_seconds(self, problem: str, solver: str) -> float:
+        """Seconds a step, the median over seeds; NaN if it was not run."""
+        taken = [t for r in self.of(problem, solver) if np.isfinite(t := r.step_seconds)]
+        return _median(taken) if taken else float("nan")
+
+    def cheapest_step(self, problem: str) -> float:
+        """Seconds a step of the solver with the cheapest; NaN if there is none."""
+        taken = [self.step_seconds(problem, s.name) for s in self.plan.solvers]
+        return min((t for t in taken if np.isfinite(t)), default=float("nan"))
+
+    def training(self, card: ProblemCard, solver: str) -> "Training | None":
+        """What is told of a solver that trained a model; None where it was not run or there is a residual."""
+        final = self.settled(card, solver)
+        if card.testable or final is None:
+            return None
+        records, trials = self.of(card.name, solver), self.trials_of(card.name, solver)
+        alive = next((r for r in records if r.parameter_bytes), None)
+        seconds = self.step_seconds(card.name, solver)
+        return Training(
+            final=final,
+            settings=records[0].spec.settings,
+            tried=len(trials),
+            diverged=sum(t.diverged for t in trials),
+            state_bytes=alive.state_bytes if alive else None,
+            state=alive.state_bytes / alive.parameter_bytes if alive else None,
+            step_seconds=seconds,
+            step=seconds / self.cheapest_step(card.name),
+        )
 
     def tried(self, solver: str) -> int:
         """How many of the problems a solver was run on."""
@@ -108,10 +196,15 @@ class Comparison:
         goal = self.goals[0]
         costs = self.costs(goal, "seconds")[0]
         total = len(self.plan.problems)
-        if not np.isfinite(costs).any():
-            return f"No solver reached a {goal.label} within the budget."
         top = self.ranking()[0]
         name = self.plan.solvers[top.solver].name
+        if not np.isfinite(costs).any():
+            none = f"No solver reached a {goal.label} within the budget"
+            card = self.plan.problems[0]
+            final = self.settled(card, name)
+            if card.testable or total > 1 or final is None or not np.isfinite(final[0]):
+                return f"{none}."
+            return f"{none}; {name} came closest, to {show_height(card.watched)} {final[0]:.4g}."
         if total == 1:
             reached = int(np.isfinite(costs[:, 0]).sum())
             return (
@@ -127,6 +220,13 @@ class Comparison:
             f"{name} leads: it reached a {goal.label} on {top.solved} of {total} problems, {fastest}, "
             f"and took {top.slowdown:.2g} times the best solver's run time on average."
         )
+
+
+def _pairs(records: list[Record]) -> dict[tuple[str, str], list[Record]]:
+    pairs: dict[tuple[str, str], list[Record]] = {}
+    for record in records:
+        pairs.setdefault((record.spec.problem, record.spec.solver), []).append(record)
+    return pairs
 
 
 def _first_columns(records: list[Record]) -> list[str]:
@@ -168,3 +268,23 @@ def show_measure(name: str) -> str:
     if name == "step":
         return "steps"
     return f"{name.removeprefix('calls_').replace('_', ' ')} calls"
+
+
+def show_height(name: str) -> str:
+    """The name for people of a trace column that says how good a point is.
+
+    Example:
+        >>> show_height("measure_held_out_loss"), show_height("residual")
+        ('held out loss', 'residual')
+    """
+    return name.removeprefix("measure_").replace("_", " ")
+
+
+def show_settings(settings: Mapping[str, Any]) -> str:
+    """Hyperparameters for people.
+
+    Example:
+        >>> show_settings({"learning_rate": 0.00132215, "b1": 0.9})
+        'learning_rate=0.00132, b1=0.9'
+    """
+    return ", ".join(f"{k}={v:.3g}" if isinstance(v, float) else f"{k}={v}" for k, v in settings.items())

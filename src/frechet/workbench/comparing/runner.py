@@ -8,7 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from frechet.workbench.comparing.loading import Loaded, last_line, load_problem, load_solvers
+from frechet.workbench.comparing.loading import (
+    Loaded,
+    initial,
+    last_line,
+    load_problem,
+    load_solvers,
+)
 from frechet.workbench.comparing.plan import RunSpec
 from frechet.workbench.comparing.record import Record
 from frechet.workbench.errors import UserError
@@ -52,9 +58,17 @@ def forget() -> None:
     jax.clear_caches()
 
 
+# A unit's runs share the problem and the solver: made anew, they would be compiled anew.
 @functools.lru_cache(maxsize=1)
-def _problem(reference: str, precision: str) -> Loaded:
-    return load_problem(reference)
+def _problem(reference: str, precision: str) -> tuple[Loaded, float]:
+    """The problem and its objective at the start."""
+    loaded = load_problem(reference)
+    return loaded, float(loaded.problem.objective(loaded.problem.start(loaded.x0)))
+
+
+@functools.lru_cache(maxsize=1)
+def _solver(reference: str, name: str, precision: str) -> Any:
+    return load_solvers([reference])[name][1]
 
 
 def _execute(task: Task) -> Record:
@@ -64,11 +78,15 @@ def _execute(task: Task) -> Record:
     import frechet as fr
 
     spec = task.spec
-    loaded = _problem(spec.problem_reference, spec.precision)
+    loaded, start = _problem(spec.problem_reference, spec.precision)
     x0, solver = loaded.problem.start(loaded.x0), None
     if task.start is None:
-        _same_problem(spec, float(loaded.problem.objective(x0)))
-        solver = load_solvers([spec.solver_reference])[spec.solver][1]
+        _same_problem(spec, start)
+        solver = _solver(spec.solver_reference, spec.solver, spec.precision)
+        if spec.settings:
+            solver = solver.tuned(**spec.settings)
+        drawn = initial(loaded.problem, spec.seed)
+        x0 = x0 if drawn is None else loaded.problem.start(drawn)
     else:
         x0 = ravel_pytree(x0)[1](jax.numpy.asarray(task.start, ravel_pytree(x0)[0].dtype))
     calls = {k: v for k, v in spec.budget.items() if k not in ("seconds", "steps")}
@@ -89,9 +107,17 @@ def _execute(task: Task) -> Record:
         residual=float(solution.residual),
         steps=int(solution.steps),
         compile_seconds=float(solution.stats.compile_seconds),
-        x=np.asarray(ravel_pytree(solution.x)[0]),
+        x=np.asarray(ravel_pytree(solution.x)[0]) if loaded.problem.testable else np.zeros(0),
+        parameter_bytes=_bytes(solution.x),
+        state_bytes=_bytes(solution.state) - _bytes((solution.state.x, solution.state.calls)),
         environment=_here(),
     )
+
+
+def _bytes(tree: Any) -> int:
+    import jax
+
+    return sum(leaf.nbytes for leaf in jax.tree.leaves(tree))
 
 
 def _same_problem(spec: RunSpec, objective: float) -> None:

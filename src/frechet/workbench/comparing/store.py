@@ -24,7 +24,7 @@ from frechet.workbench.comparing.record import Record
 from frechet.workbench.errors import UserError
 
 MANIFEST = "comparison.json"
-FORMAT = 1
+FORMAT = 2
 _TEMPORARY = ".frechet-"
 _LOCK = ".lock"
 _OWN = {MANIFEST, "runs", "report.html", "report.md", "report.png", _LOCK}
@@ -80,6 +80,8 @@ def encode(record: Record) -> bytes:
         "residual": _plain(record.residual),
         "steps": record.steps,
         "compile_seconds": _plain(record.compile_seconds),
+        "parameter_bytes": record.parameter_bytes,
+        "state_bytes": record.state_bytes,
         "environment": record.environment,
         "x": {
             "dtype": str(record.x.dtype),
@@ -117,6 +119,8 @@ def decode(data: bytes) -> Record:
         steps=about["steps"],
         compile_seconds=_number(about["compile_seconds"]),
         x=x,
+        parameter_bytes=about["parameter_bytes"],
+        state_bytes=about["state_bytes"],
         environment=about["environment"],
     )
 
@@ -257,7 +261,7 @@ class Store:
                 path.replace(aside)
             reason = str(error).splitlines()[0][:120]
             self.messages.append(
-                f"{path.name} ({spec.solver} on {spec.problem}, seed {spec.seed}) was damaged ({reason}); "
+                f"{path.name} ({spec.solver} on {spec.problem}, {spec.words}) was damaged ({reason}); "
                 f"set aside as {aside.name}, its run is repeated"
             )
             return None

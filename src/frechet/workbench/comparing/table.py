@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from frechet.workbench.comparing.result import Comparison, show_seconds
+from frechet.workbench.comparing.training_table import training_table
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
 
 def ranked(comparison: Comparison) -> "Table":
     """Solvers best first: place, problems solved, typical slowdown, and run time to the tolerance a problem.
+
+    For the training of one model: what the target took, what solvers came to, their costs and settings.
 
     Args:
         comparison: what was found.
@@ -22,6 +25,8 @@ def ranked(comparison: Comparison) -> "Table":
     from rich.table import Table
 
     goal = comparison.goals[0]
+    if len(comparison.plan.problems) == 1 and not comparison.plan.problems[0].testable:
+        return _trained(comparison)
     middle = comparison.costs(goal, "seconds")[0]
     best = middle.min(axis=0)
     table = Table(title=f"Run time to a {goal.label}", box=None, pad_edge=False, title_justify="left")
@@ -41,4 +46,18 @@ def ranked(comparison: Comparison) -> "Table":
         slowdown = f"{rank.slowdown:.2f}x" if rank.solved else "–"
         name = comparison.plan.solvers[rank.solver].name
         table.add_row(str(place), name, f"{rank.solved}/{comparison.tried(name)}", slowdown, *cells)
+    return table
+
+
+def _trained(comparison: Comparison) -> "Table":
+    from rich.table import Table
+
+    heads, rows = training_table(comparison, 0)
+    title = f"Time and steps to a {comparison.goals[0].label} (costs: multiples of parameters, cheapest step)"
+    table = Table(title=title, box=None, pad_edge=False, title_justify="left")
+    for place, head in enumerate(heads):
+        left = place in (0, len(heads) - 1)
+        table.add_column(head, justify="left" if left else "right", no_wrap=place == 0, overflow="fold")
+    for row in rows:
+        table.add_row(*row)
     return table

@@ -5,9 +5,10 @@ import math
 
 import numpy as np
 
+from frechet.workbench.comparing.plan import ProblemCard, column
 from frechet.workbench.comparing.profile import profile, ratios
 from frechet.workbench.comparing.record import Record
-from frechet.workbench.comparing.result import Comparison
+from frechet.workbench.comparing.result import Comparison, show_height
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#a3478f", "#b07d00", "#4b3fa7", "#3d9fd3")
 _DASHES = ("-", (0, (5, 2)), (0, (1.2, 1.4)), (0, (6, 2, 1, 2)), (0, (2.5, 2)))
@@ -62,12 +63,13 @@ def _styles(comparison: Comparison) -> dict[str, dict]:
 
 def _panel(axis, comparison: Comparison, problem: str, styles: dict[str, dict]) -> None:
     reference = comparison.references[problem]
-    with_gap = math.isfinite(reference.value)
+    (card,) = (c for c in comparison.plan.problems if c.name == problem)
+    with_gap = card.testable and math.isfinite(reference.value)
     for name, style in styles.items():
         runs = [r for r in comparison.of(problem, name) if len(r.columns.get("seconds", ())) > 1]
         if not runs:
             continue
-        heights = [reference.gap(r.columns) if with_gap else r.columns["residual"] for r in runs]
+        heights = [reference.gap(r.columns) if with_gap else r.columns[card.watched] for r in runs]
         grid = _grid(runs)
         curves = np.array([_held(grid, r.columns["seconds"], h) for r, h in zip(runs, heights, strict=True)])
         axis.plot(grid, np.median(curves, axis=0), **style)
@@ -75,12 +77,25 @@ def _panel(axis, comparison: Comparison, problem: str, styles: dict[str, dict]) 
             axis.fill_between(
                 grid, curves.min(axis=0), curves.max(axis=0), color=style["color"], alpha=0.15, linewidth=0
             )
-    axis.set(xscale="log", yscale="log")
+    axis.set(xscale="log", yscale="log" if card.testable else "linear")
     if with_gap:  # one solver's excursion far above the start would flatten all the others
         axis.set_ylim(top=min(axis.get_ylim()[1], 1e2))
+    if not card.testable:
+        _frame_training(axis, comparison, card)
     axis.set_title(problem, fontsize=10, loc="left", fontweight="bold")
     axis.set_xlabel("run time (s)", fontsize=8)
-    axis.set_ylabel("relative gap" if with_gap else "residual", fontsize=8)
+    axis.set_ylabel("relative gap" if with_gap else show_height(card.watched), fontsize=8)
+
+
+def _frame_training(axis, comparison: Comparison, card: ProblemCard) -> None:
+    """The target as a line, and a frame that a diverging solver does not stretch."""
+    target = comparison.references[card.name].target
+    runs = [r for r in comparison.records if r.spec.problem == card.name]
+    if target is not None and column(target.measure) == card.watched and math.isfinite(target.value):
+        axis.axhline(target.value, color="#888888", linewidth=0.9, linestyle=(0, (4, 3)))
+    starts = [float(r.columns[card.watched][0]) for r in runs if len(r.columns.get(card.watched, ()))]
+    if not card.more_is_better and (finite := [v for v in starts if math.isfinite(v)]):
+        axis.set_ylim(top=min(axis.get_ylim()[1], 1.2 * max(finite)))
 
 
 def _grid(runs: list[Record]) -> np.ndarray:

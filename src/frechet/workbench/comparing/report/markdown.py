@@ -1,19 +1,19 @@
 """The results as Markdown tables, for papers and issues."""
 
-from frechet.workbench.comparing.report.payload import conditions, end
+from frechet.workbench.comparing.profile import show_target
+from frechet.workbench.comparing.report.payload import conditions, end, fairness
 from frechet.workbench.comparing.result import Comparison, show_measure, show_seconds
+from frechet.workbench.comparing.training_table import training_table
 
 
 def markdown(comparison: Comparison) -> str:
     """A ranking over all problems, then a table a problem, then the conditions."""
     goal = comparison.goals[0]
     parts = ["# Comparison", "", comparison.sentence(), ""]
-    parts += [
-        "**" + k + "** " + v + ("  " if i < 5 else "") for i, (k, v) in enumerate(conditions(comparison))
-    ]
+    parts += "  \n".join(f"**{k}** {v}" for k, v in conditions(comparison)).splitlines()
     parts += ["", f"## Ranking by time to a {goal.label}", "", *_overall(comparison), ""]
-    for index in range(len(comparison.plan.problems)):
-        parts += _problem(comparison, index)
+    for index, card in enumerate(comparison.plan.problems):
+        parts += (_problem if card.testable else _training)(comparison, index)
     if comparison.plan.skipped:
         parts += ["## Not run", ""]
         parts += _table(
@@ -21,6 +21,7 @@ def markdown(comparison: Comparison) -> str:
             [[s.problem, s.solver, s.reason] for s in comparison.plan.skipped],
         )
         parts += [""]
+    parts += ["## How it was measured", "", *(f"- {rule}" for rule in fairness(comparison)), ""]
     parts += ["## Made with", "", f"    {comparison.command}", ""]
     parts += [f"- {k}: {v}" for k, v in comparison.environment.items()]
     return "\n".join(parts) + "\n"
@@ -76,6 +77,26 @@ def _problem(comparison: Comparison, index: int) -> list[str]:
         + ("" if card.always_feasible else " The gap counts violated constraints too."),
         "",
         *_table(head, rows),
+        "",
+    ]
+
+
+def _training(comparison: Comparison, index: int) -> list[str]:
+    card = comparison.plan.problems[index]
+    reference = comparison.references[card.name]
+    assert reference.target is not None
+    heads, rows = training_table(comparison, index)
+    return [
+        f"## {card.name}",
+        "",
+        f"{card.title}. {card.source}".strip(),
+        f"Time and steps are to the target, {show_target(reference.target)}, the median over seeds. The "
+        "final measure is a mean over the last quarter of the checks, with its least and greatest over "
+        "seeds. The state is a multiple of the parameters' memory, a step's cost one of the cheapest "
+        "solver's; diverged are trials. The least training loss found is "
+        f"{reference.value:.4g} ({reference.source}).",
+        "",
+        *_table(heads, rows),
         "",
     ]
 

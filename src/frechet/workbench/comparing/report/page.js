@@ -18,9 +18,14 @@
     focus: null,
   };
 
-  function hasData(key) {
-    return data.curves.some((p) => p.some((s) => s.some((run) => (run[key] || []).some(finite)))) || key === "objective";
+  function drawn(problem, key) {
+    return data.curves[problem].some((s) => s.some((run) => (run[key] || []).some(finite)));
   }
+  function hasData(key) {
+    return data.problems.some((_, p) => drawn(p, key)) || key === "objective";
+  }
+  // What a problem's panel shows: what was asked for, or what the problem is judged by if it has none of that.
+  const heightOf = (problem) => (drawn(problem, state.up) ? state.up : data.problems[problem].height);
 
   // ---- words -------------------------------------------------------------------------------------------
   const SUPERSCRIPT = { "-": "⁻", 0: "⁰", 1: "¹", 2: "²", 3: "³", 4: "⁴", 5: "⁵", 6: "⁶", 7: "⁷", 8: "⁸", 9: "⁹" };
@@ -50,7 +55,7 @@
   const measureLabel = (key) => data.measures.find((m) => m.key === key).label;
   const axisLabel = (key) => (key === "seconds" ? "run time (s)" : measureLabel(key));
   const heightLabel = (problem) => {
-    const height = data.heights.find((h) => h.key === state.up);
+    const height = data.heights.find((h) => h.key === heightOf(problem));
     if (height.key !== "gap") return height.label;
     return !data.problems[problem].feasible ? "gap or violation, as a fraction of the start’s" : "gap, as a fraction of the start’s";
   };
@@ -100,10 +105,10 @@
   const LOG = { to: Math.log10, back: (v) => 10 ** v };
   const quantile = (sorted) => (sorted[(sorted.length - 1) >> 1] + sorted[sorted.length >> 1]) / 2;
 
-  function series(problem, s, logUp) {
+  function series(problem, s, key, logUp) {
     const runs = data.curves[problem][s]
       .map((run) => {
-        const points = (run[state.across] || []).map((x, i) => [x, (run[state.up] || [])[i]]);
+        const points = (run[state.across] || []).map((x, i) => [x, (run[key] || [])[i]]);
         const kept = points.filter(([x, y]) => finite(x) && finite(y) && (!logUp || y > 0));
         return { xs: kept.map((p) => p[0]), ys: kept.map((p) => p[1]) };
       })
@@ -119,7 +124,7 @@
       band.push([x, values[0], values[values.length - 1]]);
     }
     const end = data.ends[problem][s];
-    return { s, points, band: runs.length > 1 ? band : null, met: end !== null && end.status === "converged" };
+    return { s, points, band: runs.length > 1 ? band : null, met: end !== null && end.met };
   }
 
   // ---- one chart ---------------------------------------------------------------------------------------
@@ -168,6 +173,7 @@
     const margin = { left: 48, right: options.names && width > 420 ? 60 : 12, top: 14, bottom: 40 };
     const xs = lines.flatMap((l) => l.points.map((p) => p[0]));
     const ys = lines.flatMap((l) => (l.band ? l.band.flatMap((b) => [b[1], b[2]]) : l.points.map((p) => p[1])));
+    if (options.rule) ys.push(options.rule.y);
     const logX = options.logX && xs.some((x) => x > 0);
     const positive = xs.filter((x) => x > 0);
     const [x0, x1] = options.xSpan || (logX ? span(positive, true, 0.03) : [Math.min(...xs), Math.max(...xs) || 1]);
@@ -191,6 +197,11 @@
     }
     svg("text", { x: margin.left, y: height - 5 }, root).textContent = options.xLabel;
     svg("text", { x: margin.left, y: margin.top - 5, class: "ylabel" }, root).textContent = options.yLabel;
+
+    if (options.rule) {
+      svg("line", { class: "rule", x1: margin.left, x2: width - margin.right, y1: Y(options.rule.y), y2: Y(options.rule.y) }, root);
+      svg("text", { class: "ruled", x: margin.left + 4, y: Y(options.rule.y) - 5 }, root).textContent = options.rule.label;
+    }
 
     const path = (points) => points.map(([x, y], i) => `${i ? "L" : "M"}${X(x).toFixed(1)} ${Y(y).toFixed(1)}`).join("");
     const faded = (s) => (state.focus !== null && state.focus !== s ? " faded" : "");
@@ -288,17 +299,18 @@
   const visible = () => data.solvers.map((_, s) => s).filter((s) => !state.hidden.has(s));
 
   function drawPanel(figure) {
-    const problem = Number(figure.dataset.panel), height = data.heights.find((h) => h.key === state.up);
-    let logY = height.log;
+    const problem = Number(figure.dataset.panel), key = heightOf(problem), { target } = data.problems[problem];
+    let logY = data.heights.find((h) => h.key === key).log;
     if (!logY) {
-      const values = visible().flatMap((s) => data.curves[problem][s].flatMap((run) => (run[state.up] || []).filter(finite)));
+      const values = visible().flatMap((s) => data.curves[problem][s].flatMap((run) => (run[key] || []).filter(finite)));
       logY = values.length > 0 && Math.min(...values) > 0 && Math.max(...values) / Math.min(...values) > 50;
     }
-    const lines = visible().map((s) => series(problem, s, logY)).filter((l) => l !== null);
+    const lines = visible().map((s) => series(problem, s, key, logY)).filter((l) => l !== null);
     chart(find(".plot", figure), lines, {
       title: `${data.problems[problem].name}: ${heightLabel(problem)} against ${axisLabel(state.across)}`,
       logX: state.scale === "log", logY, names: true,
       xLabel: axisLabel(state.across), yLabel: heightLabel(problem),
+      rule: target && target.key === key && finite(target.value) ? { y: target.value, label: "target" } : null,
       at: (x) => (state.across === "seconds" ? `after ${seconds(x)}` : `after ${spent("", x)} ${measureLabel(state.across)}`),
       value: number, empty: "Nothing to draw on these axes.",
     });
@@ -379,24 +391,44 @@
     }));
   }
 
+  // The order of a problem's table: by what the first goal took, then by what the run came to.
+  function ranOn(p) {
+    const sign = data.problems[p].more ? -1 : 1;
+    const time = (s) => { const c = data.scores[state.goal][state.measure].costs[s][p]; return c === null ? 1e300 : c; };
+    const final = (s) => { const { trained } = data.ends[p][s]; return trained && finite(trained.final[0]) ? sign * trained.final[0] : 1e300; };
+    return data.solvers.map((_, s) => s).filter((s) => data.ends[p][s] !== null)
+      .sort((a, b) => time(a) - time(b) || final(a) - final(b) || data.solvers[a].place - data.solvers[b].place);
+  }
+
+  function spread(least, most, show) {
+    return finite(least) && finite(most) && show(least) !== show(most) ? `${show(least)}–${show(most)}` : null;
+  }
+
+  function trainedCells(end) {
+    const { final, settings, tried, diverged, state: kept, step, step_seconds } = end.trained;
+    const times = (v) => (finite(v) ? `${number(Number(v.toPrecision(2)))}×` : "–");
+    return {
+      first: [cell(number(final[0]), final[0], "number", spread(final[1], final[2], number))],
+      rest: [
+        cell(times(kept), kept), cell(seconds(step_seconds), step_seconds, "number", times(step)),
+        cell(tried ? `${diverged}/${tried}` : "–", tried ? diverged : null),
+        html("td", { "data-key": settings, "data-text": "", class: "settings" }, settings || "not tuned"),
+      ],
+    };
+  }
+
   function fillResult(table) {
     const p = Number(table.dataset.result);
+    if (data.problems[p].trained) return fillTrained(table, p);
     const columns = data.measures
       .map((m, i) => ({ ...m, score: data.scores[state.goal][i] }))
       .filter((c, i) => i < 2 || c.score.costs.some((row) => row[p] > 0));
     const heads = [["Solver", ""], ...columns.slice(0, 2).map((c) => [capital(c.label), "number"]), ["Final gap", "number"],
       ["Final residual", "number"], ["Status", ""], ...columns.slice(2).map((c) => [capital(c.label), "number"]),
       ["Ran", "number"], ["Compile", "number"]];
-    const ran = data.solvers.map((_, s) => s).filter((s) => data.ends[p][s] !== null);
-    const time = (s) => { const c = data.scores[state.goal][state.measure].costs[s][p]; return c === null ? 1e300 : c; };
-    ran.sort((a, b) => time(a) - time(b) || data.solvers[a].place - data.solvers[b].place);
-    fill(table, heads, ran.map((s) => {
+    fill(table, heads, ranOn(p).map((s) => {
       const end = data.ends[p][s];
-      const counted = columns.map((c) => {
-        const [middle, least, most] = [c.score.costs[s][p], c.score.least[s][p], c.score.most[s][p]];
-        const spread = finite(middle) && finite(most) && most > least * 1.05 ? `${spent(c.key, least)}–${spent(c.key, most)}` : null;
-        return cell(spent(c.key, middle), middle, "number", spread);
-      });
+      const counted = columns.map((c) => countedCell(c, s, p));
       const status = html("td", { "data-key": end.status, "data-text": "", title: end.reason }, end.status);
       return [
         nameCell(s), ...counted.slice(0, 2), cell(number(end.gap), end.gap), cell(number(end.residual), end.residual),
@@ -405,7 +437,75 @@
     }));
   }
 
+  function countedCell({ key, score }, s, p) {
+    const [middle, least, most] = [score.costs[s][p], score.least[s][p], score.most[s][p]];
+    const wide = finite(middle) && finite(most) && most > least * 1.05;
+    return cell(spent(key, middle), middle, "number", wide ? `${spent(key, least)}–${spent(key, most)}` : null);
+  }
+
+  function fillTrained(table, p) {
+    const columns = data.measures.map((m, i) => ({ ...m, score: data.scores[state.goal][i] }))
+      .filter((c, i) => i < 2 || c.score.costs.some((row) => row[p] > 0));
+    const watched = data.heights.find((h) => h.key === data.problems[p].height).label;
+    const heads = [["Solver", ""], ...columns.slice(0, 2).map((c) => [capital(c.label), "number"]), [`Final ${watched}`, "number"],
+      ["State", "number"], ["A step", "number"], ["Diverged", "number"], ["Settings", ""], ["Training loss", "number"], ["Status", ""],
+      ...columns.slice(2).map((c) => [capital(c.label), "number"]), ["Ran", "number"], ["Compile", "number"]];
+    fill(table, heads, ranOn(p).map((s) => {
+      const end = data.ends[p][s], { first, rest } = trainedCells(end);
+      const counted = columns.map((c) => countedCell(c, s, p));
+      const status = html("td", { "data-key": end.status, "data-text": "", title: end.reason }, end.status);
+      return [
+        nameCell(s), ...counted.slice(0, 2), ...first, ...rest, cell(number(end.objective), end.objective), status,
+        ...counted.slice(2), cell(seconds(end.seconds), end.seconds), cell(seconds(end.compile), end.compile),
+      ];
+    }));
+  }
+
+  // ---- what became of every learning rate that was tried: a small chart a solver, on the same axes -----------
+  function drawSensitivity(box) {
+    const p = Number(box.dataset.sensitivity), { more, target } = data.problems[p];
+    const tried = data.solvers.map((_, s) => s).filter((s) => data.trials[p][s].length && !state.hidden.has(s))
+      .sort((a, b) => data.solvers[a].place - data.solvers[b].place);
+    const trials = tried.flatMap((s) => data.trials[p][s]), values = trials.map((t) => t.value).filter(finite);
+    box.replaceChildren();
+    if (!values.length) {
+      box.append(html("p", { class: "muted" }, "No trial came to a number."));
+      return;
+    }
+    const logY = Math.min(...values) > 0 && Math.max(...values) / Math.min(...values) > 50, bendY = logY ? LOG : LINEAR;
+    const [x0, x1] = span(trials.map((t) => t.rate), true, 0.06), [y0, y1] = span(values, logY, 0.08);
+    for (const s of tried) {
+      const plot = html("div", { class: "plot" });
+      box.append(html("figure", { class: "small" }, html("figcaption", {}, swatch(s), data.solvers[s].name), plot));
+      const width = plot.clientWidth, height = plot.clientHeight, margin = { left: 40, right: 8, top: 8, bottom: 20 };
+      const root = svg("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": `${data.solvers[s].name}: trials by learning rate` }, plot);
+      const X = (v) => margin.left + ((Math.log10(v) - Math.log10(x0)) / (Math.log10(x1) - Math.log10(x0))) * (width - margin.left - margin.right);
+      const Y = (v) => height - margin.bottom - ((bendY.to(v) - bendY.to(y0)) / (bendY.to(y1) - bendY.to(y0))) * (height - margin.bottom - margin.top);
+      for (const v of ticks(y0, y1, logY, 3)) {
+        svg("line", { class: "gridline", x1: margin.left, x2: width - margin.right, y1: Y(v), y2: Y(v) }, root);
+        svg("text", { x: margin.left - 6, y: Y(v) + 4, "text-anchor": "end" }, root).textContent = tickLabel(v, logY);
+      }
+      svg("line", { class: "base", x1: margin.left, x2: width - margin.right, y1: height - margin.bottom, y2: height - margin.bottom }, root);
+      for (const v of ticks(x0, x1, true, Math.max(2, Math.floor(width / 60)))) {
+        svg("text", { x: X(v), y: height - 5, "text-anchor": "middle" }, root).textContent = tickLabel(v, true);
+      }
+      if (target && target.key === data.problems[p].height && target.value > y0 && target.value < y1) {
+        svg("line", { class: "rule", x1: margin.left, x2: width - margin.right, y1: Y(target.value), y2: Y(target.value) }, root);
+      }
+      for (const t of data.trials[p][s]) {
+        const title = `${t.settings}: ${finite(t.value) ? number(t.value) : "diverged"}${t.chosen ? ", chosen" : ""}`;
+        const x = X(t.rate), y = finite(t.value) ? Y(t.value) : more ? height - margin.bottom - 5 : margin.top + 5;
+        const mark = finite(t.value)
+          ? svg("circle", { class: t.chosen ? "trial chosen" : "trial", cx: x, cy: y, r: t.chosen ? 5.5 : 3.2 }, root)
+          : svg("path", { class: "trial diverged", d: `M${x - 3.5} ${y - 3.5}l7 7m0 -7l-7 7` }, root);
+        if (finite(t.value)) mark.style.fill = colour(s); else mark.style.stroke = colour(s);
+        svg("title", {}, mark).textContent = title;
+      }
+    }
+  }
+
   function drawAll() {
+    all("[data-sensitivity]").forEach(drawSensitivity);
     all("[data-panel]").forEach(drawPanel);
     drawProfile();
   }

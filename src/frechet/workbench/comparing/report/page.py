@@ -8,8 +8,9 @@ colour scheme without drawing again.
 import json
 from importlib import resources
 
+from frechet.workbench.comparing.profile import show_target
 from frechet.workbench.comparing.report.payload import conditions, fairness, payload
-from frechet.workbench.comparing.result import Comparison
+from frechet.workbench.comparing.result import Comparison, show_height
 
 
 def page(comparison: Comparison) -> str:
@@ -27,6 +28,10 @@ def page(comparison: Comparison) -> str:
         conditions=conditions(comparison),
         fairness=fairness(comparison),
         skipped=_skipped(comparison),
+        trained_only=not any(p.testable for p in comparison.plan.problems),
+        tuned={t.spec.problem for t in comparison.trials if "learning_rate" in t.spec.settings},
+        show_height=show_height,
+        show_target=show_target,
         style=(files / "page.css").read_text("utf-8"),
         script=(files / "page.js").read_text("utf-8"),
         data=_embedded(payload(comparison)),

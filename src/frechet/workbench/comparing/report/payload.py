@@ -5,9 +5,17 @@ from typing import Any
 
 import numpy as np
 
-from frechet.workbench.comparing.plan import show_budget
+from frechet.workbench.comparing import tuning
+from frechet.workbench.comparing.plan import ProblemCard, column, show_budget
+from frechet.workbench.comparing.profile import cost
 from frechet.workbench.comparing.record import Record
-from frechet.workbench.comparing.result import Comparison, show_measure
+from frechet.workbench.comparing.result import (
+    Comparison,
+    Training,
+    show_height,
+    show_measure,
+    show_settings,
+)
 
 # Points of all curves together: enough for every pixel of a panel, few enough for a phone.
 _POINTS = 40_000
@@ -36,34 +44,58 @@ def payload(comparison: Comparison) -> dict[str, Any]:
         "curves": [[curves(p.name, s.name) for s in plan.solvers] for p in plan.problems],
         "scores": [[_score(comparison, g, m) for m in comparison.measures] for g in comparison.goals],
         "ends": [[end(comparison, p.name, s.name) for s in plan.solvers] for p in plan.problems],
+        "trials": [[_trials(comparison, p, s.name) for s in plan.solvers] for p in plan.problems],
     }
 
 
 def _heights(comparison: Comparison) -> list[dict[str, Any]]:
-    """What can be drawn upwards: gap, residual, objective, and the problems' own measures."""
-    own: dict[str, None] = {}
-    for record in comparison.records:
-        own |= dict.fromkeys(c for c in record.columns if c.startswith("measure_"))
+    """What can be drawn upwards: gap, residual, objective, and the problems' own measures.
+
+    Where models are trained, what they are judged by comes first.
+    """
+    cards = comparison.plan.problems
+    watched = [c.watched for c in cards if not c.testable]
+    trained = len(watched) == len(cards)
     fixed = [
         {"key": "gap", "label": "gap", "log": True},
         {"key": "residual", "label": "residual", "log": True},
-        {"key": "objective", "label": "objective", "log": False},
+        {"key": "objective", "label": "training loss" if trained else "objective", "log": False},
     ]
-    return fixed + [
-        {"key": c, "label": c.removeprefix("measure_").replace("_", " "), "log": False} for c in own
-    ]
+    own = dict.fromkeys(c for r in comparison.records for c in r.columns if c.startswith("measure_"))
+    heights = fixed + [{"key": c, "label": show_height(c), "log": False} for c in own]
+    return sorted(heights, key=lambda h: h["key"] not in watched) if trained else heights
 
 
 def _problem(comparison: Comparison, index: int) -> dict[str, Any]:
     card = comparison.plan.problems[index]
     reference = comparison.references[card.name]
+    target = reference.target
     return {
         "name": card.name,
         "title": card.title,
         "floor": rounded(reference.rounding / reference.scale),
         "feasible": card.always_feasible,
         "reference": rounded(reference.value, 9),
+        "trained": not card.testable,
+        "height": "gap" if card.testable else card.watched,
+        "more": card.more_is_better,
+        "target": target and {"key": column(target.measure), "value": rounded(target.value)},
     }
+
+
+def _trials(comparison: Comparison, card: ProblemCard, solver: str) -> list[dict[str, Any]]:
+    """What came of every learning rate that was tried; the height is None where the trial diverged."""
+    runs = comparison.of(card.name, solver)
+    return [
+        {
+            "rate": rounded(t.spec.settings["learning_rate"]),
+            "value": None if t.diverged else rounded(t.settled(card.watched)),
+            "settings": show_settings(t.spec.settings),
+            "chosen": bool(runs) and t.spec.settings == runs[0].spec.settings,
+        }
+        for t in comparison.trials_of(card.name, solver)
+        if isinstance(t.spec.settings.get("learning_rate"), float | int)
+    ]
 
 
 def _drawn(comparison: Comparison, problem: str, solver: str) -> list[Record]:
@@ -75,10 +107,11 @@ def _curve(comparison: Comparison, record: Record, points: int, shown: set[str])
     rows = len(record.columns["step"])
     keep = np.unique(np.round(np.geomspace(1, rows, min(points, rows))).astype(int)) - 1
     columns = {k: np.asarray(v, float)[keep] for k, v in record.columns.items()}
-    gap = comparison.references[record.spec.problem].gap(columns)
+    reference = comparison.references[record.spec.problem]
     out: dict[str, Any] = {k: [rounded(v) for v in c] for k, c in columns.items() if k in shown}
     out["objective"] = [rounded(v, 8) for v in columns["objective"]]
-    out["gap"] = [rounded(v) for v in gap]
+    if "residual" in columns:  # the gap to the least loss found says little of a model
+        out["gap"] = [rounded(v) for v in reference.gap(columns)]
     return out
 
 
@@ -103,10 +136,18 @@ def end(comparison: Comparison, problem: str, solver: str) -> dict[str, Any] | N
         return None
     reference = comparison.references[problem]
     statuses = [r.status for r in records]
-    compiled = [r.compile_seconds for r in records if math.isfinite(r.compile_seconds)]
+    made = [*records, *comparison.trials_of(problem, solver)]
+    compiled = [r.compile_seconds for r in made if math.isfinite(r.compile_seconds)]
     alive = [r for r in records if not r.failed]
     ran = [float(r.columns["seconds"][-1]) for r in alive if len(r.columns.get("seconds", ()))]
+    (card,) = (c for c in comparison.plan.problems if c.name == problem)
+    goal = comparison.goals[0]
+    trained = comparison.training(card, solver)
     return {
+        "met": all(math.isfinite(cost(r, goal, "step", reference)) for r in records)
+        if trained
+        else statuses == ["converged"] * len(statuses),
+        "trained": trained and _trained(trained),
         "status": ", ".join(
             s if statuses.count(s) == len(statuses) else f"{s} {statuses.count(s)}/{len(statuses)}"
             for s in sorted(set(statuses))
@@ -118,6 +159,18 @@ def end(comparison: Comparison, problem: str, solver: str) -> dict[str, Any] | N
         "steps": _median([float(r.steps) for r in alive]),
         "seconds": _median(ran),
         "compile": rounded(max(compiled, default=math.nan), 3),
+    }
+
+
+def _trained(trained: Training) -> dict[str, Any]:
+    return {
+        "final": [rounded(v, 4) for v in trained.final],
+        "settings": show_settings(trained.settings),
+        "tried": trained.tried,
+        "diverged": trained.diverged,
+        "state": None if trained.state is None else rounded(trained.state, 3),
+        "step": rounded(trained.step, 3),
+        "step_seconds": rounded(trained.step_seconds, 3),
     }
 
 
@@ -143,14 +196,22 @@ def conditions(comparison: Comparison) -> list[tuple[str, str]]:
     """The comparison in facts, for the head of the page and the table."""
     plan = comparison.plan
     tol = "what the precision can reach" if plan.tol is None else f"residual ≤ {plan.tol:g}"
-    return [
-        ("Problems", str(len(plan.problems))),
-        ("Solvers", str(len(plan.solvers))),
-        ("Seeds", str(plan.seeds)),
-        ("Budget a run", show_budget(plan.budget).replace(",", " or ")),
-        ("Done at", tol),
-        ("Precision", plan.precision),
-    ]
+    facts = {
+        "Problems": str(len(plan.problems)),
+        "Solvers": str(len(plan.solvers)),
+        "Seeds": str(plan.seeds),
+        "Trials": _trials_in_words(comparison),
+        "Budget a run": show_budget(plan.budget).replace(",", " or "),
+        "Done at": tol if any(p.testable for p in plan.problems) else "",
+        "Precision": plan.precision,
+    }
+    return [(label, fact) for label, fact in facts.items() if fact]
+
+
+def _trials_in_words(comparison: Comparison) -> str:
+    """How many configurations each tuned solver was tried with; empty where none was."""
+    counts = {s.trial + 1 for s in comparison.plan.trials if s.trial is not None}
+    return str(max(counts)) if counts else ""
 
 
 def gap_with_constraints(comparison: Comparison) -> str:
@@ -168,19 +229,57 @@ def gap_with_constraints(comparison: Comparison) -> str:
 
 def fairness(comparison: Comparison) -> list[str]:
     """The rules every run was held to, as sentences."""
-    constrained = gap_with_constraints(comparison)
-    return [
-        "Every solver starts from the same point, in the same precision, with the same seeds and budget.",
+    plan = comparison.plan
+    testable = [p for p in plan.problems if p.testable]
+    trained = len(testable) < len(plan.problems)
+    rules = [
+        "Every solver starts from the same point, in the same precision, with the same seeds and budget."
+        + (" Where a problem draws its start, each seed has its own, the same for all." if trained else ""),
+        *_tuning(comparison),
         "Time is run time. Tracing and compiling are shown apart (the slowest over seeds, since later seeds "
-        "reuse the program), and evaluating the objective and the residual stops the clock.",
+        "reuse the program), and evaluating what is drawn stops the clock.",
         "Oracle calls are counted by the solvers themselves, rejected trials included; a call made only to "
         "draw a curve is not counted.",
-        "A run ends when its residual meets the tolerance or its budget is spent. The residual is the same "
-        "map for every solver of a problem.",
+    ]
+    if testable:
+        rules.append(
+            "A run ends when its residual meets the tolerance or its budget is spent. The residual is the "
+            "same map for every solver of a problem."
+        )
+    if trained:
+        rules += [
+            "Training has no residual: runs end when their budget is spent, and are judged by the problem's "
+            "target. Without one of its own a problem's target is the least loss found by any run, but for a "
+            "twentieth of what that run gained.",
+            "A final measure is the mean over the last quarter of a run's checks. The state is the memory "
+            "that the optimizer keeps, as a multiple of the parameters'; a step's cost is the median over "
+            "the run, without compilation, and beside it the multiple of the cheapest solver's.",
+        ]
+    rules += [
         "Costs are medians over seeds, shown with the least and the greatest; where a solver draws "
         "nothing at random, seeds are repeated timings.",
         f"Runs were spread over {comparison.engine}. They share memory bandwidth and cache; "
         "compare with --workers 1 where that matters.",
-        "Solvers run with the settings on their cards; nothing was tuned to a problem.",
-        *([constrained] if constrained else []),
     ]
+    constrained = gap_with_constraints(comparison)
+    return [*rules, constrained] if constrained else rules
+
+
+def _tuning(comparison: Comparison) -> list[str]:
+    """How settings came about."""
+    plan = comparison.plan
+    tuned = {(s.problem, s.solver) for s in plan.trials}
+    if not tuned:
+        return ["Solvers run with the settings on their cards; nothing was tuned to a problem."]
+    count = _trials_in_words(comparison)
+    said = (
+        f"Settings are tuned to each problem by {count} trial{'s' if count != '1' else ''} for every solver "
+        "with a declared search space (on its card): its default settings, then points of one seeded Halton "
+        "sequence. A trial has the budget of a final run. All trials have seed "
+        f"{tuning.SEED}, hence the same start and batches; final runs have seeds 0 to {plan.seeds - 1}. The "
+        "trial that is best by the problem's measure gives the settings of the final runs."
+    )
+    fixed = sorted({s.solver for s in plan.runs if (s.problem, s.solver) not in tuned})
+    if not fixed:
+        return [said]
+    return [said, f"Not tuned, and run with the settings on their cards: {', '.join(fixed)}."]
