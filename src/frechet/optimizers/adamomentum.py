@@ -49,8 +49,8 @@ def scale_by_adamomentum(b1: Any = 0.9, b2: Any = 0.999, eps: Any = 1e-8) -> opt
         count = optax.safe_increment(state.count)
         g, mu, nu = at_least_float32((updates, state.mu, state.nu))
         mu = optax.tree.update_moment(g, mu, b1, 1)
-        nu = optax.tree.update_moment_per_elem_norm(mu, nu, b2, 2)
-        nu = jax.tree.map(lambda v: v + eps, nu)
+        # Summed in this order XLA reads nu back from memory; eps added last, it computes all of it twice.
+        nu = jax.tree.map(lambda m, v: b2 * v + ((1 - b2) * m**2 + eps), mu, nu)
         c1, c2 = bias_correction(b1, count), bias_correction(b2, count)
         u = jax.tree.map(lambda m, v: m / c1 / jnp.sqrt(v / c2), mu, nu)
         new_state = optax.tree.cast_like(optax.ScaleByAdamState(count, mu, nu), state)
