@@ -86,10 +86,12 @@ def scale_by_m_fac(window: int = 1024, damping: float = 1e-5) -> optax.GradientT
 
 @optimizer(
     space={
-        "learning_rate": LogUniform(1e-5, 1e-1),
-        "damping": LogUniform(1e-7, 1e-3),
+        "learning_rate": LogUniform(1e-4, 10.0),
+        "damping": LogUniform(1e-6, 10.0),
         "momentum": Choice(0.0, 0.9),
-    }
+        "window": Choice(32, 128, 512),
+    },
+    converges=False,  # where gradients repeat, steps shorten as they fill the window
 )
 def m_fac(
     learning_rate: optax.ScalarOrSchedule = 1e-3,
@@ -109,7 +111,9 @@ def m_fac(
     Args:
         learning_rate: $\eta$, a number or a schedule.
         window: $m$, how many gradients are kept; memory is that many times the parameters'.
-        damping: $\lambda$.
+        damping: $\lambda$. The paper's 1e-5 suits gradients with noise in many directions. Where they hardly
+            have any, what is new in a gradient is blown up by $1 / \lambda$: $\eta$ times the curvature
+            has to stay below $\lambda$ then.
         momentum: $\mu$, of an exponential average of the preconditioned gradients.
         weight_decay: $\omega$, added to the gradient before it enters the window (L2, not decoupled); the
             paper's experiments use 0.003.

@@ -258,6 +258,6 @@ def fewer_steps() -> Evidence:
         sgd,
         ours,
         unit="steps",
-        note="to within 1e-2 of the least loss, batches of 64, a window of 64; medians of 10 seeds at the best"
-        " of 15 learning rates each",
+        note="to within 1e-2 of the least loss, batches and window of 64; medians of 10 seeds at the best of "
+        "15 learning rates each",
     )
