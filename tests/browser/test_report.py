@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import sync_playwright
 
 from frechet.workbench.comparing.report.page import page as make_page
-from tests.workbench.comparing.conftest import make_comparison
+from tests.workbench.comparing.conftest import make_comparison, make_training_comparison
 
 FLAGS = [
     "--no-sandbox",
@@ -233,4 +233,36 @@ def test_opens_from_a_file(browser, tmp_path):
     page.on("pageerror", lambda e: logged.append(str(e)))
     page.goto(path.as_uri())
     assert len(curves(page)) == 3 and logged == []
+    context.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_training_report(browser, tmp_path, scheme):
+    """Curves of the measure with its target, a small chart of trials for every tuned solver, the costs."""
+    path = tmp_path / "report.html"
+    path.write_text(make_page(make_training_comparison(tmp_path, mixed=True)), encoding="utf-8")
+    context = browser.new_context(offline=True, viewport=PHONE, color_scheme=scheme)
+    page = context.new_page()
+    logged = []
+    page.on("console", lambda m: logged.append(m.text))
+    page.on("pageerror", lambda e: logged.append(str(e)))
+    page.goto(path.as_uri())
+    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+    # Beside a solvable problem's gap, the net shows what it is judged by, and its target.
+    assert len(curves(page, 0)) == len(curves(page, 1)) == 3
+    net = page.locator('[data-panel="1"]')
+    assert net.locator(".ylabel").text_content() == "accuracy" and net.locator("line.rule").count() == 1
+    before = curves(page, 1)
+    choose(page, "up", "objective")
+    assert curves(page, 1) != before and net.locator("line.rule").count() == 0
+    small = page.locator('[data-sensitivity="1"] figure')
+    assert small.count() == 2 and page.locator("[data-sensitivity]").count() == 1
+    assert small.first.locator("circle.trial").count() == 3
+    assert small.first.locator("circle.chosen").count() == small.first.locator("path.diverged").count() == 1
+    assert "learning_rate=0.01" in small.first.locator("circle.chosen title").text_content()
+    rows = page.locator('[data-result="1"] tbody tr')
+    assert rows.locator("td:first-child").all_inner_texts() == ["good", "fair", "fixed"]
+    first = rows.first.locator("td").all_inner_texts()
+    assert first[2].startswith("210") and any(c.startswith("2×") for c in first) and "1/4" in first
+    assert logged == []
     context.close()

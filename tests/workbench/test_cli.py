@@ -142,6 +142,7 @@ class TestMistakes:
             (["compare", "lasso", "--budget", "-1s"], "budget"),
             (["compare", "lasso", "--seeds", "0"], "at least 1"),
             (["compare", "lasso", "--tol", "-1"], "positive number"),
+            (["compare", "lasso", "--trials", "-1"], "0 for none"),
             (["compare", "lasso", "--tol", "small"], "or auto"),
             (["compare", "nowhere.py:problem"], "no such file"),
             (["compare", "nowhere.py"], "name the function too"),
@@ -216,6 +217,7 @@ class TestCards:
         [
             ("lasso", ["Diabetes", "variables", "10", "FISTA", "frechet compare lasso"]),
             ("FISTA", ["Beck", "step_size = None", "frechet.solvers.proximal.fista.FISTA"]),
+            ("adan", ["Xie", "b2 = 0.92", "0.0001 to 0.1, log-uniform", "frechet.optimizers.adan.adan"]),
             ("implicit-diff", ["Blondel", "2105.15183", "@inproceedings{blondel2022efficient"]),
         ],
     )
@@ -331,6 +333,16 @@ class TestCheck:
         assert "solves [it]" in out
         assert "1 of 1 checks passed" in out
 
+    def test_an_optimizer_is_checked_as_one(self, run, monkeypatch):
+        from frechet.workbench import checking
+
+        monkeypatch.setattr(
+            checking, "check_optimizer", lambda f: [checking.CheckResult(f.__module__, True, "", 0.5)]
+        )
+        code, out, _ = run("check", "adan")
+        assert code == 0
+        assert "frechet.optimizers.adan" in out
+
 
 class TestCompletion:
     @pytest.mark.parametrize(
@@ -339,6 +351,7 @@ class TestCompletion:
             ("frechet verify impl", "implicit-diff"),
             ("frechet compare lass", "lasso"),
             ("frechet compare lasso --solvers SAGA,FIS", "SAGA,FISTA"),
+            ("frechet show adamw", "adamw"),
             ("frechet rep", "report"),
         ],
     )

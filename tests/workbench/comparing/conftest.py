@@ -6,9 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from frechet.problems.training import Target
 from frechet.workbench.comparing.plan import Plan, ProblemCard, RunSpec, Skipped, SolverCard
 from frechet.workbench.comparing.profile import Reference
 from frechet.workbench.comparing.record import Record
+from frechet.workbench.comparing.reference import reference
 from frechet.workbench.comparing.result import Comparison
 
 TOY = Path(__file__).with_name("toy.py")
@@ -93,6 +95,80 @@ def make_comparison(folder: Path, problems: int = 2, seeds: int = 3) -> Comparis
         engine="one worker",
         command="frechet compare problem0",
         folder=folder,
+    )
+
+
+def make_training_record(spec: RunSpec, height: float, checks: int = 40) -> Record:
+    """A run whose accuracy rises to ``height`` and beyond 0.9 of it after half of its steps."""
+    steps = np.arange(checks) * 10
+    rise = 1 - 0.1 ** (2 * np.arange(checks) / checks)
+    wobble = 0.01 * (spec.seed % 3) * np.sin(np.arange(checks))
+    columns = {
+        "step": steps,
+        "seconds": steps * 1e-3 * (1 + 0.1 * (spec.seed % 3)),
+        "objective": 2.3 * (1 - rise * height),
+        "calls_sample": steps * 32,
+        "measure_accuracy": np.clip(0.1 + (height - 0.1 + 0.02) * rise + wobble, 0, 1),
+    }
+    return Record(
+        spec=spec,
+        status="max_steps",
+        columns=columns,
+        steps=int(steps[-1]),
+        compile_seconds=0.4,
+        parameter_bytes=4000,
+        state_bytes=8004,
+    )
+
+
+HEIGHTS = {"good": 0.95, "fair": 0.8, "fixed": 0.6}
+
+
+def make_training_comparison(folder: Path, mixed: bool = False, seeds: int = 3) -> Comparison:
+    """Three training methods of known accuracy, of which ``fixed`` has no space; with a solvable problem."""
+    card = ProblemCard(
+        "net", "A net", "a book", "Training", "key of net", 1000, "float32", {}, None,
+        testable=False, watched="measure_accuracy", target=Target("accuracy", 0.9, at_least=True),
+    )  # fmt: skip
+    solved = make_comparison(folder, problems=1, seeds=seeds)
+    rates = [1e-3, 1e-4, 1e-2, 1e-1]
+    runs, trials, records, tried = [], [], [], []
+    for solver, height in HEIGHTS.items():
+        settings = {} if solver == "fixed" else {"learning_rate": 1e-2, "b1": 0.9}
+        runs += [make_spec("net", solver, seed) for seed in range(seeds)]
+        records += [
+            make_training_record(make_spec("net", solver, seed, settings=settings), height)
+            for seed in range(seeds)
+        ]
+        if not settings:
+            continue
+        for trial, rate in enumerate(rates):
+            spec = make_spec("net", solver, 1000, trial=trial, settings={"learning_rate": rate, "b1": 0.9})
+            record = make_training_record(spec, height * (1 - 0.2 * abs(np.log10(rate) + 2)))
+            if rate > 0.05:
+                record.status = "nonfinite"
+            trials.append(spec)
+            tried.append(record)
+    cards = [
+        SolverCard(s, s, f"What {s} is.", "a paper", "Minimisation", ["smooth"], {"learning_rate": "0.01"},
+                   False, {} if s == "fixed" else {"learning_rate": "0.0001 to 0.1, log-uniform"})
+        for s in sorted(HEIGHTS)
+    ]  # fmt: skip
+    more = solved.plan if mixed else None
+    plan = dataclasses.replace(
+        solved.plan,
+        problems=[*(more.problems if more else []), card],
+        solvers=[*(more.solvers if more else []), *cards],
+        skipped=[],
+        runs=[*(more.runs if more else []), *runs],
+        trials=trials,
+    )
+    return dataclasses.replace(
+        solved,
+        plan=plan,
+        records=[*(solved.records if mixed else []), *records],
+        trials=tried,
+        references={**(solved.references if mixed else {}), "net": reference(card, records, None)},
     )
 
 

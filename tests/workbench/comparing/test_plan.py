@@ -79,6 +79,8 @@ def test_hash_names_what_is_run_and_nothing_else():
         {"tol": None},
         {"precision": "float32"},
         {"version": "0.2.0"},
+        {"settings": {"learning_rate": 0.1}},
+        {"trial": 0},
     ]
     hashes = {dataclasses.replace(spec, **c).hash for c in changed}
     assert len(hashes | {spec.hash}) == len(changed) + 1

@@ -13,7 +13,7 @@ from frechet.workbench.comparing.report.page import page
 from frechet.workbench.comparing.report.payload import payload
 from frechet.workbench.comparing.table import ranked
 
-from .conftest import RATES, make_comparison
+from .conftest import RATES, make_comparison, make_training_comparison
 
 
 @pytest.fixture
@@ -91,3 +91,69 @@ def test_terminal_table(comparison):
     lines = console.file.getvalue().splitlines()
     assert [line.split()[1] for line in lines[2:]] == ["fast", "steady", "slow"]
     assert "132 ms" in lines[2] and "0/2" in lines[4]
+
+
+@pytest.fixture
+def trained(tmp_path):
+    return make_training_comparison(tmp_path)
+
+
+def test_training_is_told_in_words(trained):
+    assert trained.sentence() == (
+        "good was the fastest to a target accuracy ≥ 0.9, in 231 ms; "
+        "1 of 3 solvers got there within the budget."
+    )
+    text = markdown(trained)
+    rows = {line.split("|")[1].strip(): line for line in text.splitlines() if line.startswith("|")}
+    cells = [c.strip() for c in rows["good"].split("|")[1:-1]]
+    # The seeds are there after 220, 210 and 200 steps of 1, 1.1 and 1.2 ms; medians of each. The state is
+    # two averages of 1000 parameters and a counter.
+    assert [cells[i] for i in (0, 1, 2, 4, 5, 6)] == ["good", "231 ms", "210", "2x", "1.1 ms (1x)", "1/4"]
+    assert cells[3].startswith("0.95") and cells[7] == "learning_rate=0.01, b1=0.9"
+    assert "not tuned" in rows["fixed"] and "| – |" in rows["fixed"]
+    for words in (
+        "by 4 trials",
+        "have seed 1000",
+        "seeds 0 to 2",
+        "with the settings on their cards: fixed.",
+    ):
+        assert words in text
+    assert "residual" not in text.replace("Training has no residual", "")
+
+
+def test_training_on_the_page(trained):
+    text = page(trained)
+    data = json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.S)[1])
+    assert [h["key"] for h in data["heights"]][:1] == ["measure_accuracy"]
+    good = [s["name"] for s in data["solvers"]].index("good")
+    trials = data["trials"][0][good]
+    assert [t["rate"] for t in trials] == [1e-3, 1e-4, 1e-2, 1e-1] and trials[3]["value"] is None
+    assert [t["chosen"] for t in trials] == [False, False, True, False]
+    end = data["ends"][0][good]
+    assert end["met"] and (end["trained"]["tried"], end["trained"]["diverged"]) == (4, 1)
+    assert end["trained"]["state"] == 2.0 and end["trained"]["step"] == 1
+    assert "gap" not in data["curves"][0][good][0]
+    assert "Sensitivity to the learning rate" in text and "0.0001 to 0.1, log-uniform" in text
+    assert "Reference optimum" not in text and "have seed 1000" in text
+
+
+def test_training_beside_a_solvable_problem(tmp_path):
+    mixed = make_training_comparison(tmp_path, mixed=True)
+    assert mixed.goals[0].label == "residual ≤ 1e-6 or target accuracy ≥ 0.9"
+    names = [mixed.plan.solvers[r.solver].name for r in mixed.ranking()]
+    assert set(names[:3]) == {"fast", "good", "steady"} and names.index("fair") < names.index("fixed")
+    text = page(mixed)
+    assert "Reference optimum" in text and "Target: <b>accuracy ≥ 0.9</b>" in text
+    assert "the same map for every solver" in text.replace("same  map", "same map")
+    assert "## net" in markdown(mixed) and "final residual" in markdown(mixed)
+    assert len(figure(mixed)) > 10_000
+
+
+def test_training_in_the_terminal(trained):
+    from rich.console import Console
+
+    console = Console(file=io.StringIO(), width=160)
+    console.print(ranked(trained))
+    lines = console.file.getvalue().splitlines()
+    assert [line.split()[0] for line in lines[2:]] == ["good", "fair", "fixed"]
+    assert "210" in lines[2] and "learning_rate=0.01" in lines[2] and "not tuned" in lines[4]
