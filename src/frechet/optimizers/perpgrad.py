@@ -51,7 +51,10 @@ def perpendicular_gradient(renormalise: bool = True) -> optax.GradientTransforma
     return optax.GradientTransformation(optax.init_empty_state, update_fn)
 
 
-@optimizer(space={"learning_rate": LogUniform(1e-4, 1e-1), "b2": Choice(0.99, 0.999)})
+@optimizer(
+    space={"learning_rate": LogUniform(1e-4, 1e-1), "b2": Choice(0.99, 0.999)},
+    converges=False,  # it moves along spheres
+)
 def perpgrad(
     learning_rate: optax.ScalarOrSchedule = 0.01,
     b1: Any = 0.9,

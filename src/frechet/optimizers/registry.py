@@ -23,25 +23,29 @@ class Optimizer:
         factory: makes the transformation; every parameter has a default.
         space: the hyperparameters worth tuning and where they may lie.
         needs: oracles of the problem (keys of ``problem.offers()``) that it cannot do without.
+        converges: whether it comes near the minimum of any strongly convex function with some learning rate
+            of its space. One that leaves norms alone, say, does not, and is checked for descent only.
     """
 
     name: str
     factory: Factory
     space: Space
     needs: frozenset[str]
+    converges: bool = True
 
 
 _declared: dict[Factory, Optimizer] = {}
 
 
 def optimizer(
-    *, space: Mapping[str, Range], needs: Iterable[str] = ("smooth",)
+    *, space: Mapping[str, Range], needs: Iterable[str] = ("smooth",), converges: bool = True
 ) -> Callable[[Factory], Factory]:
     """Declares a function to be an optimizer that comparisons can tune.
 
     Args:
         space: the hyperparameters worth tuning, by parameter, and where they may lie.
         needs: oracles of a problem that it cannot do without.
+        converges: whether it comes near the minimum of any strongly convex function.
 
     Returns:
         A decorator that leaves the function as it is.
@@ -68,7 +72,9 @@ def optimizer(
         unknown = sorted(space.keys() - parameters.keys())
         if unknown:
             raise TypeError(f"optimizer {name}: the space names {', '.join(unknown)}, which it does not take")
-        _declared[factory] = Optimizer(name, factory, MappingProxyType(dict(space)), frozenset(needs))
+        _declared[factory] = Optimizer(
+            name, factory, MappingProxyType(dict(space)), frozenset(needs), converges
+        )
         return factory
 
     return declare
