@@ -1,11 +1,14 @@
 """Adan against its paper's formulas in NumPy: its second step, clipping, decay and half precision."""
 
+import importlib
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
+import frechet as fr
 from frechet.optimizers.adan import adan, scale_by_adan
 from tests.optimizers.trajectory import TOLERANCE, error, random_problem, updates_of
 
@@ -53,3 +56,8 @@ def test_small_gradients_in_half_precision(dtype) -> None:
     u, state = tx.update(grad, tx.init(grad))
     assert u.dtype == dtype and {x.dtype for x in jax.tree.leaves(state[1:])} == {jnp.dtype(dtype)}
     np.testing.assert_allclose(u.astype(float), [1, -1], rtol=1e-2)
+
+
+def test_the_file_does_not_hide_the_function() -> None:
+    importlib.import_module("frechet.optimizers.adan")
+    assert fr.optimizers.adan is adan
