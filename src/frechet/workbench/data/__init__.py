@@ -14,3 +14,5 @@ from frechet.workbench.data.tables import diabetes as diabetes
 from frechet.workbench.data.tables import digits as digits
 from frechet.workbench.data.tables import standardised as standardised
 from frechet.workbench.data.tables import wine as wine
+from frechet.workbench.data.texts import ALPHABET as ALPHABET
+from frechet.workbench.data.texts import python_reference as python_reference
