@@ -351,7 +351,6 @@ class TestCompletion:
             ("frechet verify impl", "implicit-diff"),
             ("frechet compare lass", "lasso"),
             ("frechet compare lasso --solvers SAGA,FIS", "SAGA,FISTA"),
-            ("frechet show adamw", "adamw"),
             ("frechet rep", "report"),
         ],
     )
@@ -360,3 +359,6 @@ class TestCompletion:
             _FRECHET_COMPLETE="complete_bash", COMP_WORDS=line, COMP_CWORD=str(len(line.split()) - 1)
         )
         assert expected in done.stdout.split(), done.stderr
+
+    def test_optimizers_complete_too(self):
+        assert "FISTA,adamw" in cli._solver_names("FISTA,ada")

@@ -120,6 +120,16 @@ def test_diverged_trials_are_not_chosen(tmp_path, engine):
     assert "2/4" in (tmp_path / "report.md").read_text()
 
 
+def test_a_model_without_a_target_or_tuning(tmp_path, engine):
+    found = compare(f"{LESSON}:aimless", f"{LESSON}:plain", budget="40steps", seeds=1, trials=0, out=tmp_path,
+                    progress=False)  # fmt: skip
+    (run,), at = found.records, found.references["lesson.py:aimless"]
+    first, least = run.columns["objective"][0], run.columns["objective"].min()
+    assert at.target is not None and at.target.value == pytest.approx(least + 0.05 * (first - least))
+    page = (tmp_path / "report.html").read_text()
+    assert 'id="sensitivity"' not in page and "nothing was tuned" in page and "but for a twentieth" in page
+
+
 def test_solvable_problems_are_tuned_when_asked(tmp_path, engine):
     """By steps to the tolerance; a solver without a search space beside it keeps its settings."""
     found = compare(f"{LESSON}:ridge", f"{LESSON}:wild,FISTA", budget="400steps", seeds=1, trials=3, tol=1e-4,

@@ -281,7 +281,7 @@ def make_plan(
 
     spent = parse_budget(budget)
     if isinstance(seeds, bool) or not isinstance(seeds, int) or not 1 <= seeds <= tuning.SEED:
-        raise UserError(f"seeds is {seeds!r}; it should be a whole number from 1 to {tuning.SEED}")
+        raise UserError(f"seeds is {seeds!r}; it should be at least 1 and at most {tuning.SEED}")
     if trials is not None and (isinstance(trials, bool) or not isinstance(trials, int) or trials < 0):
         raise UserError(f"trials is {trials!r}; it should be a whole number, 0 for none")
     if tol is not None and not 0 < tol < float("inf"):

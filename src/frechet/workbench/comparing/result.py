@@ -20,6 +20,8 @@ class Training:
     Attributes:
         final: median, least and greatest of the watched measure, settled over the last quarter of the checks.
         settings: what its trials chose; empty for a solver that was not tuned.
+        edge: whether that is the least or greatest learning rate that was tried, in words; a better one may
+            lie beyond.
         tried: how many trials there were.
         diverged: how many of them diverged.
         state_bytes: size of the solver's state beside the parameters.
@@ -30,6 +32,7 @@ class Training:
 
     final: tuple[float, float, float]
     settings: dict[str, Any]
+    edge: str
     tried: int
     diverged: int
     state_bytes: int | None
@@ -179,6 +182,7 @@ class Comparison:
         return Training(
             final=final,
             settings=records[0].spec.settings,
+            edge=_edge(records[0], trials),
             tried=len(trials),
             diverged=sum(t.diverged for t in trials),
             state_bytes=alive.state_bytes if alive else None,
@@ -220,6 +224,16 @@ class Comparison:
             f"{name} leads: it reached a {goal.label} on {top.solved} of {total} problems, {fastest}, "
             f"and took {top.slowdown:.2g} times the best solver's run time on average."
         )
+
+
+def _edge(record: Record, trials: list[Record]) -> str:
+    rates = {r for t in trials if isinstance(r := t.spec.settings.get("learning_rate"), float | int)}
+    if len(rates) < 3:
+        return ""
+    chosen = record.spec.settings.get("learning_rate")
+    if chosen == min(rates):
+        return "least rate tried"
+    return "greatest rate tried" if chosen == max(rates) else ""
 
 
 def _pairs(records: list[Record]) -> dict[tuple[str, str], list[Record]]:

@@ -48,4 +48,5 @@ def _spread(middle: float, least: float, most: float) -> str:
 
 
 def _settings(trained: Training) -> str:
-    return show_settings(trained.settings) or "not tuned"
+    edge = f" ({trained.edge})" if trained.edge else ""
+    return show_settings(trained.settings) + edge or "not tuned"

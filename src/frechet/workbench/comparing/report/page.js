@@ -200,7 +200,7 @@
 
     if (options.rule) {
       svg("line", { class: "rule", x1: margin.left, x2: width - margin.right, y1: Y(options.rule.y), y2: Y(options.rule.y) }, root);
-      svg("text", { class: "ruled", x: margin.left + 4, y: Y(options.rule.y) - 5 }, root).textContent = options.rule.label;
+      svg("text", { class: "ruled", x: width - 12, y: Y(options.rule.y) - 5, "text-anchor": "end" }, root).textContent = options.rule.label;
     }
 
     const path = (points) => points.map(([x, y], i) => `${i ? "L" : "M"}${X(x).toFixed(1)} ${Y(y).toFixed(1)}`).join("");
@@ -405,14 +405,14 @@
   }
 
   function trainedCells(end) {
-    const { final, settings, tried, diverged, state: kept, step, step_seconds } = end.trained;
+    const { final, settings, edge, tried, diverged, state: kept, step, step_seconds } = end.trained;
     const times = (v) => (finite(v) ? `${number(Number(v.toPrecision(2)))}×` : "–");
     return {
       first: [cell(number(final[0]), final[0], "number", spread(final[1], final[2], number))],
       rest: [
         cell(times(kept), kept), cell(seconds(step_seconds), step_seconds, "number", times(step)),
         cell(tried ? `${diverged}/${tried}` : "–", tried ? diverged : null),
-        html("td", { "data-key": settings, "data-text": "", class: "settings" }, settings || "not tuned"),
+        html("td", { "data-key": settings, "data-text": "", class: "settings" }, settings || "not tuned", ...(edge ? [html("small", {}, edge)] : [])),
       ],
     };
   }
@@ -446,16 +446,17 @@
   function fillTrained(table, p) {
     const columns = data.measures.map((m, i) => ({ ...m, score: data.scores[state.goal][i] }))
       .filter((c, i) => i < 2 || c.score.costs.some((row) => row[p] > 0));
-    const watched = data.heights.find((h) => h.key === data.problems[p].height).label;
+    const { key: height, label: watched } = data.heights.find((h) => h.key === data.problems[p].height);
+    const loss = height !== "objective"; // else it is there already
     const heads = [["Solver", ""], ...columns.slice(0, 2).map((c) => [capital(c.label), "number"]), [`Final ${watched}`, "number"],
-      ["State", "number"], ["A step", "number"], ["Diverged", "number"], ["Settings", ""], ["Training loss", "number"], ["Status", ""],
+      ["State", "number"], ["A step", "number"], ["Diverged", "number"], ["Settings", ""], ...(loss ? [["Training loss", "number"]] : []), ["Status", ""],
       ...columns.slice(2).map((c) => [capital(c.label), "number"]), ["Ran", "number"], ["Compile", "number"]];
     fill(table, heads, ranOn(p).map((s) => {
       const end = data.ends[p][s], { first, rest } = trainedCells(end);
       const counted = columns.map((c) => countedCell(c, s, p));
       const status = html("td", { "data-key": end.status, "data-text": "", title: end.reason }, end.status);
       return [
-        nameCell(s), ...counted.slice(0, 2), ...first, ...rest, cell(number(end.objective), end.objective), status,
+        nameCell(s), ...counted.slice(0, 2), ...first, ...rest, ...(loss ? [cell(number(end.objective), end.objective)] : []), status,
         ...counted.slice(2), cell(seconds(end.seconds), end.seconds), cell(seconds(end.compile), end.compile),
       ];
     }));

@@ -166,6 +166,7 @@ def _trained(trained: Training) -> dict[str, Any]:
     return {
         "final": [rounded(v, 4) for v in trained.final],
         "settings": show_settings(trained.settings),
+        "edge": trained.edge,
         "tried": trained.tried,
         "diverged": trained.diverged,
         "state": None if trained.state is None else rounded(trained.state, 3),
