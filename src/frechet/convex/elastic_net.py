@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
 from frechet.convex.l1 import soft_threshold
-from frechet.convex.parameters import parameter
+from frechet.convex.parameters import modulus, parameter
 from frechet.convex.separable import Separable
 
 
@@ -37,7 +37,7 @@ class ElasticNet(Separable):
     l2: PyTree[Any] = eqx.field(default=1.0, converter=lambda w: parameter("l2", w, least=0))
 
     def leaf_value(self, value: Array, l1: Array, l2: Array) -> Array:
-        return l1 * jnp.abs(value) + l2 * jnp.square(value) / 2
+        return l1 * modulus(value) + l2 * jnp.square(value) / 2
 
     def leaf_prox(self, value: Array, step: Array, l1: Array, l2: Array) -> Array:
         return soft_threshold(value, step * l1) / (1 + step * l2)

@@ -6,7 +6,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
-from frechet.convex.parameters import parameter
+from frechet.convex.parameters import modulus, parameter
 from frechet.convex.separable import Separable
 
 
@@ -40,7 +40,7 @@ class L1(Separable):
     weight: PyTree[Any] = eqx.field(default=1.0, converter=lambda w: parameter("weight", w, least=0))
 
     def leaf_value(self, value: Array, weight: Array) -> Array:
-        return weight * jnp.abs(value)
+        return weight * modulus(value)
 
     def leaf_prox(self, value: Array, step: Array, weight: Array) -> Array:
         return soft_threshold(value, step * weight)

@@ -54,6 +54,22 @@ def _threshold_singular_values_jvp(primals, tangents):
     return (u * f[..., None, :]) @ vt, tangent
 
 
+@jax.custom_jvp
+def nuclear_norm(x: Float[Array, "*batch m n"]) -> Float[Array, "*batch"]:
+    """The sum of singular values. Its derivative is zero along singular vectors of zero ones."""
+    return jnp.sum(jnp.linalg.svd(x, compute_uv=False), axis=-1)
+
+
+@nuclear_norm.defjvp
+def _nuclear_norm_jvp(primals, tangents):
+    # Autodiff of `svd` would complete the singular bases of a deficient matrix in some way of its own.
+    (x,), (dx,) = primals, tangents
+    u, s, vt = jnp.linalg.svd(x, full_matrices=False)
+    noise = max(x.shape[-2:]) * jnp.finfo(x.dtype).eps * jnp.max(s, axis=-1, keepdims=True, initial=0)
+    polar = (u * (s > noise)[..., None, :]) @ vt
+    return jnp.sum(s, axis=-1), jnp.sum(polar * dx, axis=(-2, -1))
+
+
 class Nuclear(Leafwise):
     r"""$g(X) = w \|X\|_*$, the sum of the singular values of each leaf of ``x``, a matrix or a batch of them.
 
@@ -85,7 +101,7 @@ class Nuclear(Leafwise):
         return shape[:-2]
 
     def leaf_value(self, value: Array, weight: Array) -> Array:
-        return weight * jnp.sum(jnp.linalg.svd(value, compute_uv=False), axis=-1)
+        return weight * nuclear_norm(value)
 
     def leaf_prox(self, value: Array, step: Array, weight: Array) -> Array:
         return threshold_singular_values(value, jnp.broadcast_to(step * weight, value.shape[:-2]))

@@ -120,6 +120,11 @@ def feasible(violation: Array, magnitude: Array) -> Array:
     return jnp.where(violation <= tolerance, 0, beyond).astype(violation.dtype)
 
 
+def modulus(x: Array) -> Array:
+    r"""$|x|$, elementwise; its derivative at zero is zero (an element of the subdifferential), not one."""
+    return x * jax.lax.stop_gradient(jnp.sign(x))
+
+
 def norm(x: Array, axis: Any = None) -> Array:
     r"""Euclidean norm whose derivative at zero is zero (an element of the subdifferential), not NaN."""
     squares = jnp.sum(jnp.square(x), axis=axis)

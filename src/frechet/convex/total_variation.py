@@ -9,7 +9,7 @@ from jax import lax
 from jaxtyping import Array, Float, PyTree
 
 from frechet.convex.leafwise import Leafwise
-from frechet.convex.parameters import parameter
+from frechet.convex.parameters import modulus, parameter
 
 
 def denoise(y: Float[Array, " n"], weight: Float[Array, " n-1"]) -> Float[Array, " n"]:
@@ -118,7 +118,7 @@ class TotalVariation1D(Leafwise):
         return (*shape[:-1], max(shape[-1] - 1, 0))
 
     def leaf_value(self, value: Array, weight: Array) -> Array:
-        return weight * jnp.abs(jnp.diff(value))
+        return weight * modulus(jnp.diff(value))
 
     def leaf_prox(self, value: Array, step: Array, weight: Array) -> Array:
         if value.size == 0:
