@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from frechet import derivatives as derivatives
     from frechet import interop as interop
     from frechet import losses as losses
+    from frechet import metrics as metrics
     from frechet import optimizers as optimizers
     from frechet import problems as problems
     from frechet import solvers as solvers
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 # Loaded when named, so that `import frechet` stays light and the command line answers before JAX is loaded.
-_ROOMS = ("convex", "derivatives", "interop", "losses", "optimizers", "problems", "solvers")
+_ROOMS = ("convex", "derivatives", "interop", "losses", "metrics", "optimizers", "problems", "solvers")
 _KINDS = (
     "Bounded",
     "Composite",
