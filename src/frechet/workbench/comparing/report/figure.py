@@ -90,12 +90,24 @@ def _panel(axis, comparison: Comparison, problem: str, styles: dict[str, dict]) 
 def _frame_training(axis, comparison: Comparison, card: ProblemCard) -> None:
     """The target as a line, and a frame that a diverging solver does not stretch."""
     target = comparison.references[card.name].target
-    runs = [r for r in comparison.records if r.spec.problem == card.name]
+    columns = [
+        r.columns[card.watched] for r in comparison.records if r.spec.problem == card.name and not r.failed
+    ]
     if target is not None and column(target.measure) == card.watched and math.isfinite(target.value):
         axis.axhline(target.value, color="#888888", linewidth=0.9, linestyle=(0, (4, 3)))
-    starts = [float(r.columns[card.watched][0]) for r in runs if len(r.columns.get(card.watched, ()))]
-    if not card.more_is_better and (finite := [v for v in starts if math.isfinite(v)]):
-        axis.set_ylim(top=min(axis.get_ylim()[1], 1.2 * max(finite)))
+        columns.append(np.array([target.value]))
+    values = np.concatenate([*columns, np.zeros(0)])
+    starts = [c[0] for c in columns if math.isfinite(c[0])]
+    values = values[np.isfinite(values)]
+    if not card.more_is_better and starts:
+        values = values[values <= 1.2 * max(starts)]
+    if not values.size:
+        return
+    low, high = values.min(), values.max()
+    if low > 0 and high > 20 * low:
+        axis.set(yscale="log", ylim=(low / 1.2, high * 1.2))
+    elif high > low:
+        axis.set_ylim(low - 0.05 * (high - low), high + 0.05 * (high - low))
 
 
 def _grid(runs: list[Record]) -> np.ndarray:

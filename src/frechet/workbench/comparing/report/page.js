@@ -22,7 +22,7 @@
     return data.curves[problem].some((s) => s.some((run) => (run[key] || []).some(finite)));
   }
   function hasData(key) {
-    return data.problems.some((_, p) => drawn(p, key)) || key === "objective";
+    return data.problems.some((_, p) => drawn(p, key)) || key === "objective" || key === "own";
   }
   // What a problem's panel shows: what was asked for, or what the problem is judged by if it has none of that.
   const heightOf = (problem) => (drawn(problem, state.up) ? state.up : data.problems[problem].height);
@@ -200,7 +200,7 @@
 
     if (options.rule) {
       svg("line", { class: "rule", x1: margin.left, x2: width - margin.right, y1: Y(options.rule.y), y2: Y(options.rule.y) }, root);
-      svg("text", { class: "ruled", x: width - 12, y: Y(options.rule.y) - 5, "text-anchor": "end" }, root).textContent = options.rule.label;
+      svg("text", { class: "ruled", x: margin.left + 4, y: Y(options.rule.y) + (Y(options.rule.y) < margin.top + 24 ? 13 : -5) }, root).textContent = options.rule.label;
     }
 
     const path = (points) => points.map(([x, y], i) => `${i ? "L" : "M"}${X(x).toFixed(1)} ${Y(y).toFixed(1)}`).join("");
@@ -412,8 +412,8 @@
       rest: [
         cell(times(kept), kept), cell(seconds(step_seconds), step_seconds, "number", times(step)),
         cell(tried ? `${diverged}/${tried}` : "–", tried ? diverged : null),
-        html("td", { "data-key": settings, "data-text": "", class: "settings" }, settings || "not tuned", ...(edge ? [html("small", {}, edge)] : [])),
       ],
+      last: html("td", { "data-key": settings, "data-text": "", class: "settings" }, settings || "not tuned", ...(edge ? [html("small", {}, edge)] : [])),
     };
   }
 
@@ -449,15 +449,15 @@
     const { key: height, label: watched } = data.heights.find((h) => h.key === data.problems[p].height);
     const loss = height !== "objective"; // else it is there already
     const heads = [["Solver", ""], ...columns.slice(0, 2).map((c) => [capital(c.label), "number"]), [`Final ${watched}`, "number"],
-      ["State", "number"], ["A step", "number"], ["Diverged", "number"], ["Settings", ""], ...(loss ? [["Training loss", "number"]] : []), ["Status", ""],
-      ...columns.slice(2).map((c) => [capital(c.label), "number"]), ["Ran", "number"], ["Compile", "number"]];
+      ["State", "number"], ["A step", "number"], ["Diverged", "number"], ...(loss ? [["Training loss", "number"]] : []), ["Status", ""],
+      ...columns.slice(2).map((c) => [capital(c.label), "number"]), ["Ran", "number"], ["Compile", "number"], ["Settings", ""]];
     fill(table, heads, ranOn(p).map((s) => {
-      const end = data.ends[p][s], { first, rest } = trainedCells(end);
+      const end = data.ends[p][s], { first, rest, last } = trainedCells(end);
       const counted = columns.map((c) => countedCell(c, s, p));
       const status = html("td", { "data-key": end.status, "data-text": "", title: end.reason }, end.status);
       return [
         nameCell(s), ...counted.slice(0, 2), ...first, ...rest, ...(loss ? [cell(number(end.objective), end.objective)] : []), status,
-        ...counted.slice(2), cell(seconds(end.seconds), end.seconds), cell(seconds(end.compile), end.compile),
+        ...counted.slice(2), cell(seconds(end.seconds), end.seconds), cell(seconds(end.compile), end.compile), last,
       ];
     }));
   }
@@ -473,8 +473,11 @@
       box.append(html("p", { class: "muted" }, "No trial came to a number."));
       return;
     }
-    const logY = Math.min(...values) > 0 && Math.max(...values) / Math.min(...values) > 50, bendY = logY ? LOG : LINEAR;
-    const [x0, x1] = span(trials.map((t) => t.rate), true, 0.06), [y0, y1] = span(values, logY, 0.08);
+    // The frame holds the better three quarters of all trials: a few bad ones would flatten what matters.
+    values.sort((a, b) => (more ? b - a : a - b));
+    const framed = [values[0], values[Math.floor(0.75 * (values.length - 1))]];
+    const logY = Math.min(...framed) > 0 && Math.max(...framed) / Math.min(...framed) > 50, bendY = logY ? LOG : LINEAR;
+    const [x0, x1] = span(trials.map((t) => t.rate), true, 0.06), [y0, y1] = span(framed, logY, 0.12);
     for (const s of tried) {
       const plot = html("div", { class: "plot" });
       box.append(html("figure", { class: "small" }, html("figcaption", {}, swatch(s), data.solvers[s].name), plot));
@@ -495,11 +498,12 @@
       }
       for (const t of data.trials[p][s]) {
         const title = `${t.settings}: ${finite(t.value) ? number(t.value) : "diverged"}${t.chosen ? ", chosen" : ""}`;
-        const x = X(t.rate), y = finite(t.value) ? Y(t.value) : more ? height - margin.bottom - 5 : margin.top + 5;
+        const inside = finite(t.value) && t.value >= y0 && t.value <= y1;
+        const x = X(t.rate), y = inside ? Y(t.value) : more ? height - margin.bottom - 5 : margin.top + 5;
         const mark = finite(t.value)
-          ? svg("circle", { class: t.chosen ? "trial chosen" : "trial", cx: x, cy: y, r: t.chosen ? 5.5 : 3.2 }, root)
+          ? svg("circle", { class: `trial${t.chosen ? " chosen" : ""}${inside ? "" : " beyond"}`, cx: x, cy: y, r: t.chosen ? 5.5 : 3.2 }, root)
           : svg("path", { class: "trial diverged", d: `M${x - 3.5} ${y - 3.5}l7 7m0 -7l-7 7` }, root);
-        if (finite(t.value)) mark.style.fill = colour(s); else mark.style.stroke = colour(s);
+        if (inside) mark.style.fill = colour(s); else mark.style.stroke = colour(s);
         svg("title", {}, mark).textContent = title;
       }
     }

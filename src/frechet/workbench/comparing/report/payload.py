@@ -51,7 +51,8 @@ def payload(comparison: Comparison) -> dict[str, Any]:
 def _heights(comparison: Comparison) -> list[dict[str, Any]]:
     """What can be drawn upwards: gap, residual, objective, and the problems' own measures.
 
-    Where models are trained, what they are judged by comes first.
+    Where models are trained, what they are judged by comes first; a panel that has nothing of what is asked
+    for shows that, so problems that are judged by different measures share a name for it.
     """
     cards = comparison.plan.problems
     watched = [c.watched for c in cards if not c.testable]
@@ -61,9 +62,12 @@ def _heights(comparison: Comparison) -> list[dict[str, Any]]:
         {"key": "residual", "label": "residual", "log": True},
         {"key": "objective", "label": "training loss" if trained else "objective", "log": False},
     ]
-    own = dict.fromkeys(c for r in comparison.records for c in r.columns if c.startswith("measure_"))
-    heights = fixed + [{"key": c, "label": show_height(c), "log": False} for c in own]
-    return sorted(heights, key=lambda h: h["key"] not in watched) if trained else heights
+    named = dict.fromkeys(c for r in comparison.records for c in r.columns if c.startswith("measure_"))
+    heights = fixed + [{"key": c, "label": show_height(c), "log": False} for c in named]
+    if not trained:
+        return heights
+    own = [{"key": "own", "label": "own measure", "log": False}] if len(set(watched)) > 1 else []
+    return [*own, *sorted(heights, key=lambda h: h["key"] not in watched)]
 
 
 def _problem(comparison: Comparison, index: int) -> dict[str, Any]:
