@@ -74,8 +74,8 @@ def perpgrad(
         learning_rate: a scalar or a schedule.
         b1: decay rate of the average of gradients.
         b2: decay rate of the average of squares.
-        eps: added to the denominator; tiny, as gradients become tiny too. In float32 the squares of gradients
-            below 1e-19 vanish beside it, and the step is then as large as their ratio to it.
+        eps: added to the denominator; tiny, as gradients become tiny. Gradients below 1e-19, whose squares
+            float32 does not hold, are damped besides.
         weight_decay: decoupled as in AdamW, at least 0.
         renormalise: whether the projected gradient keeps the norm of the gradient.
 
@@ -92,9 +92,11 @@ def perpgrad(
         >>> tx.update(jnp.array([5.0, 3.0]), tx.init(w), w)[0].round(4)
         Array([-0.01,  0.01], dtype=float32)
     """
+    # Without the root of tiny, a square that underflows would leave eps alone and make a huge step.
+    tiny = float(jnp.finfo(jnp.float32).tiny)
     return optax.chain(
         perpendicular_gradient(renormalise),
-        optax.adamw(learning_rate, b1=b1, b2=b2, eps=eps, weight_decay=weight_decay),
+        optax.adamw(learning_rate, b1=b1, b2=b2, eps=eps, eps_root=tiny, weight_decay=weight_decay),
     )
 
 

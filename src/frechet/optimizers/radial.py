@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
@@ -9,6 +10,11 @@ from jaxtyping import Array
 def _divide(a: Any, b: Array) -> Array:
     """The quotient; zero where ``b`` is."""
     return jnp.where(b == 0, 0, a / jnp.where(b == 0, 1, b))
+
+
+def _norm(square: Array) -> Array:
+    """The root of a squared norm; at zero its derivative is zero, not infinite."""
+    return jnp.where(square > 0, jnp.sqrt(jnp.where(square > 0, square, 1)), 0)
 
 
 def radial_coefficient(uw: Array, ww: Array, eps: Any = 0.0) -> Array:
@@ -23,7 +29,7 @@ def radial_coefficient(uw: Array, ww: Array, eps: Any = 0.0) -> Array:
         >>> float(radial_coefficient(jnp.array(6.0), jnp.array(4.0)))
         1.5
     """
-    return _divide(uw, (jnp.sqrt(ww) + eps) ** 2)
+    return _divide(uw, (_norm(ww) + eps) ** 2)
 
 
 def remove_radial(u: Array, w: Array, renormalise: bool = False) -> Array:
@@ -43,10 +49,10 @@ def remove_radial(u: Array, w: Array, renormalise: bool = False) -> Array:
         >>> remove_radial(jnp.array([3.0, 4.0]), jnp.array([2.0, 0.0]), renormalise=True)
         Array([0., 5.], dtype=float32)
     """
-    largest = jnp.max(jnp.abs(u), initial=0)  # squares of small gradients would underflow
+    largest = jax.lax.stop_gradient(jnp.max(jnp.abs(u), initial=0))  # squares of small ones would underflow
     u = _divide(u, largest)
     orthogonal = u - radial_coefficient(jnp.sum(u * w), jnp.sum(w * w)) * w
-    norm, kept = (jnp.sqrt(jnp.sum(x * x)) for x in (u, orthogonal))
+    norm, kept = (_norm(jnp.sum(x * x)) for x in (u, orthogonal))
     kept = jnp.where(kept > 8 * jnp.finfo(u.dtype).eps * norm, kept, 0)
     scale = _divide(norm, kept) if renormalise else (kept > 0).astype(u.dtype)
     return orthogonal * (scale * largest)

@@ -77,8 +77,8 @@ def two_players(
 
 @optimizer(
     space={
-        "learning_rate": LogUniform(1e-5, 1e-2),
-        "maximiser_learning_rate": LogUniform(1e-5, 1e-2),
+        "learning_rate": LogUniform(1e-5, 1e-1),
+        "maximiser_learning_rate": LogUniform(1e-5, 1e-1),
         "b1": Choice(0.0, 0.5, 0.9),
     },
     needs=("players",),
