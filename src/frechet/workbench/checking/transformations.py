@@ -172,9 +172,10 @@ def check_injects_hyperparameters(checked: Checked) -> None:
     assert not wrong, f"with injected hyperparameters it differs: {'; '.join(wrong)}"
     params = parameters(entry)
     state: Any = tx.init(params)
-    state.hyperparams["learning_rate"] = jnp.asarray(0.0)
+    rates = [k for k in state.hyperparams if k.endswith("learning_rate")]  # players may have one each
+    state.hyperparams.update({k: jnp.asarray(0.0) for k in rates})
     same = _update(entry, tx, params, state)[0]
-    assert not different(same, params, 0.0), "with the injected learning rate set to 0 it still moves"
+    assert not different(same, params, 0.0), f"with the injected {', '.join(rates)} set to 0 it still moves"
 
 
 def check_schedule(checked: Checked) -> None:
