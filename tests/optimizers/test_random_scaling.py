@@ -8,6 +8,7 @@ import numpy as np
 import optax
 import pytest
 
+import frechet as fr
 from frechet.optimizers.random_scaling import (
     average_iterates,
     discounted_descent,
@@ -105,6 +106,14 @@ def test_a_key_may_be_given_as_such():
     tx = scale_by_exponential(jax.random.key(3))
     u = _run(tx, jnp.ones((5, 1)), jnp.zeros(1))[1]
     assert np.array_equal(u[:, 0], _draws(3, 5))
+    problem = fr.Composite(lambda x: jnp.sum((x - 1) ** 2))
+    ends = [
+        fr.solve(
+            problem, jnp.zeros(1), fr.solvers.Optax(random_scaling(0.1, key=key)), max_steps=5, tol=0.0
+        ).x
+        for key in (3, jax.random.key(3))
+    ]
+    assert np.array_equal(*ends)
 
 
 def test_the_whole_update_of_adamw_is_scaled_its_decay_included():

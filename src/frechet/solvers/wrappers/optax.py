@@ -74,6 +74,8 @@ def _key(v: Any) -> Hashable:
         return (type(v), *map(_key, v))
     if isinstance(v, dict):
         return (dict, *((k, _key(u)) for k, u in v.items()))
+    if isinstance(v, jax.Array) and jnp.issubdtype(v.dtype, jax.dtypes.prng_key):
+        return (str(v.dtype), _key(jax.random.key_data(v)))
     if isinstance(v, np.ndarray | np.generic | jax.Array) and not isinstance(v, Tracer):
         array = np.asarray(v)
         return (str(array.dtype), array.shape, array.tobytes())
