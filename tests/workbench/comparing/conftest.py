@@ -1,6 +1,7 @@
 """Synthetic runs, and the user's file that real ones use."""
 
 import dataclasses
+import importlib
 from pathlib import Path
 
 import numpy as np
@@ -176,3 +177,10 @@ def make_training_comparison(folder: Path, mixed: bool = False, seeds: int = 3) 
 def toy() -> str:
     """The user's file; append ``:name``."""
     return str(TOY)
+
+
+@pytest.fixture
+def no_figure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reports without their picture, which takes longer to draw than a small comparison to run."""
+    writing = importlib.import_module("frechet.workbench.comparing.report.write")
+    monkeypatch.setattr(writing, "figure", lambda comparison: b"")

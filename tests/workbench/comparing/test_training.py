@@ -47,7 +47,7 @@ class Inline:
 
 
 @pytest.fixture
-def engine(monkeypatch):
+def engine(monkeypatch, no_figure):
     made = Inline()
     monkeypatch.setattr(engines, "start", lambda *_, **__: made)
     return made
