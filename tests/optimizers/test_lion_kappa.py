@@ -130,6 +130,11 @@ def test_a_gradient_of_zero_moves_nothing(name):
     assert not np.any(_run(scale_by_lion_kappa(MEMBERS[name][0]), x[None], x)[1])
 
 
+@pytest.mark.parametrize("g", [convex.L1(), convex.ElasticNet(), convex.TotalVariation1D()])
+def test_gradients_of_penalties_are_zero_where_they_vanish(g):
+    assert np.array_equal(jax.grad(g)(jnp.zeros(3)), np.zeros(3))
+
+
 def test_weights_of_rank_one_gradients_move_along_them_alone():
     u, v = np.array([0.6, 0.8, 0.0]), np.array([0.0, 1.0])
     g = jnp.asarray(7 * np.outer(u, v))

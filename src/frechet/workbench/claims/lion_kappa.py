@@ -200,6 +200,31 @@ def phase_one() -> Evidence:
     return Evidence.table(rows, note="distances of x, over 2000 steps")
 
 
+@claim(SYSTEM, "a larger lambda gets there faster, and the loss there is worse")
+def trade_off() -> Evidence:
+    target, start, steps = np.array([5.0, 0.3, -4.0]), jnp.array([10.0, -7.0, 1.0]), 5000
+    decays = np.array([0.25, 0.5, 1.0, 2.0])
+    limits = np.clip(target, -1 / decays[:, None], 1 / decays[:, None])
+    path = lambda w: _path(lion_kappa(0.01, weight_decay=w), lambda x, _: x - target, start, steps)  # noqa: E731
+    paths = np.asarray(jax.jit(jax.vmap(path))(jnp.asarray(decays)))
+    close = np.max(np.abs(paths - limits[:, None]), axis=2) <= 0.05
+    arrived = np.where(close.any(1), close.argmax(1), np.nan)
+    losses = np.sum((limits - target) ** 2, axis=1) / 2
+    rows = [
+        {"lambda": w, "steps": n, "loss": f, "holds": faster and worse and stayed}
+        for w, n, f, faster, worse, stayed in zip(
+            decays,
+            arrived,
+            losses,
+            np.diff(arrived, prepend=np.inf) < 0,
+            np.diff(losses, prepend=-np.inf) > 0,
+            close[:, -1],
+            strict=True,
+        )
+    ]
+    return Evidence.table(rows, note="steps until within 0.05 of the solution in the box, learning rate 0.01")
+
+
 @claim(
     SYSTEM,
     "in continuous time f + K*(lambda x) / lambda + c (K*(lambda x) + K(m) + lambda <x, m>) never increases",
