@@ -7,6 +7,7 @@ import re
 import numpy as np
 import pytest
 
+from frechet.workbench.comparing.record import Record
 from frechet.workbench.comparing.report.figure import figure
 from frechet.workbench.comparing.report.markdown import markdown
 from frechet.workbench.comparing.report.page import page
@@ -157,3 +158,18 @@ def test_training_in_the_terminal(trained):
     lines = console.file.getvalue().splitlines()
     assert [line.split()[0] for line in lines[2:]] == ["good", "fair", "fixed"]
     assert "210" in lines[2] and "learning_rate=0.01" in lines[2] and "not tuned" in lines[4]
+
+
+def test_training_that_came_to_nothing_is_told(trained):
+    """Every run of one solver failed, and of another all that is there are trials."""
+    for i, record in enumerate(trained.records):
+        if record.spec.solver == "fixed":
+            trained.records[i] = Record.failure(record.spec, "no such layer")
+    trained.records = [r for r in trained.records if r.spec.solver != "fair"]
+    text = page(trained)
+    assert "no such layer" in text and "Stopped early: 3 of 17 runs are missing" in text
+    rows = {line.split("|")[1].strip(): line for line in markdown(trained).splitlines() if line[:1] == "|"}
+    assert rows["fixed"].count("–") >= 4
+    trained.records = []
+    for made in (page, markdown, figure, ranked):
+        assert made(trained)

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from frechet.workbench.comparing.loading import described
+from frechet.workbench.comparing.loading import described, initial
 
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+|id=0x[0-9a-fA-F]+|id=\d+")
 
@@ -57,7 +57,8 @@ def of_problem(problem: Any, x0: Any) -> str:
 
     traced = jax.make_jaxpr(program_of)(at)
     program = _ADDRESS.sub("", str(traced.jaxpr))
-    return digest(program, _arrays(traced.consts), str(jax.tree.structure(x0)), _arrays(x0))
+    drawn = _arrays(initial(problem, 0))
+    return digest(program, _arrays(traced.consts), str(jax.tree.structure(x0)), _arrays(x0), drawn)
 
 
 def of_solver(solver: Any) -> str:

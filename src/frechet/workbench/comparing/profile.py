@@ -121,7 +121,10 @@ def show_target(target: Target) -> str:
         >>> show_target(Target("test_accuracy", 0.95, at_least=True))
         'test accuracy ≥ 0.95'
     """
-    return f"{target.measure.replace('_', ' ')} {'≥' if target.at_least else '≤'} {target.value:.4g}"
+    name = target.measure.replace("_", " ")
+    if np.isnan(target.value):  # it follows from the runs, and there are none yet
+        return name
+    return f"{name} {'≥' if target.at_least else '≤'} {target.value:.4g}"
 
 
 def cost(record: Record, goal: Goal, measure: str, reference: Reference) -> float:

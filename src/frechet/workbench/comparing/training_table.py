@@ -42,7 +42,7 @@ def training_table(comparison: Comparison, index: int) -> tuple[list[str], list[
 
 def _spread(middle: float, least: float, most: float) -> str:
     if not np.isfinite(middle):
-        return "diverged"
+        return "–"
     shown = [f"{v:.4g}" for v in (middle, least, most)]
     return shown[0] if len(set(shown)) == 1 else f"{shown[0]} ({shown[1]} to {shown[2]})"
 

@@ -62,7 +62,8 @@ def _heights(comparison: Comparison) -> list[dict[str, Any]]:
         {"key": "residual", "label": "residual", "log": True},
         {"key": "objective", "label": "training loss" if trained else "objective", "log": False},
     ]
-    named = dict.fromkeys(c for r in comparison.records for c in r.columns if c.startswith("measure_"))
+    seen = [*watched, *(c for r in comparison.records for c in r.columns)]
+    named = dict.fromkeys(c for c in seen if c.startswith("measure_"))
     heights = fixed + [{"key": c, "label": show_height(c), "log": False} for c in named]
     if not trained:
         return heights
