@@ -85,6 +85,13 @@ def test_the_edges_of_the_projection():
         tx.update(g, tx.init(w))
 
 
+@pytest.mark.parametrize("size", [1e-10, 1e-21, 1e-30])
+def test_gradients_whose_squares_underflow_take_no_huge_step(size):
+    g, w = size * np.array([[1.0, -2.0]], np.float32), np.array([[1.0, 1.0]], np.float32)
+    updates = run(perpgrad(0.01), g, w)
+    assert 0 < jnp.max(jnp.abs(updates)) <= 0.01 * (1 + 1e-4)
+
+
 def test_half_precision_is_projected_in_float32():
     rng = np.random.default_rng(1)
     g, w = (jnp.asarray(rng.normal(size=1000), jnp.bfloat16) for _ in range(2))
