@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from frechet.workbench.comparing.plan import ProblemCard
@@ -71,6 +71,7 @@ costs = st.lists(
 ).map(np.array)
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(costs)
 def test_profile_is_dolan_and_mores(table):
     ratio = ratios(table)
@@ -84,6 +85,7 @@ def test_profile_is_dolan_and_mores(table):
             )
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(costs)
 def test_ranking_orders_by_solved_then_slowdown(table):
     ranks = ranking(table)
