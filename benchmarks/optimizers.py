@@ -2,9 +2,10 @@
 
 Run: ``python benchmarks/optimizers.py``. A step is memory traffic, so its time is divided by the buffers (of
 ten million numbers) that the method's definition reads and writes: gradient and parameters in, parameters
-out, each number of state in and out. Three figures, each beside its bar: against the machine's copy bandwidth, against
-``optax.adam``, against ``torch.optim.AdamW(fused=True)``. First as XLA compiles by itself, then told to write
-several results in one loop and not to copy what it need not; the same two flags serve any training loop.
+out, each number of state in and out. Three figures, each beside its bar: against the machine's copy
+bandwidth, against ``optax.adam``, against ``torch.optim.AdamW(fused=True)``. First as XLA compiles by itself,
+then told to write several results in one loop and not to copy what it need not; the same two flags serve any
+training loop.
 """
 
 import collections
@@ -73,7 +74,7 @@ def step(tx: optax.GradientTransformation, gradients: list[jax.Array]) -> Step:
         return held
 
     numbers = sum(v.size for v in jax.tree.leaves(state)) / SIZE
-    return Step(call, 3 + 2 * round(numbers), seconds, loops(compiled.as_text()))
+    return Step(call, 3 + 2 * round(numbers), seconds, loops(compiled.as_text() or ""))
 
 
 def loops(program: str) -> str:

@@ -321,7 +321,11 @@ class TestProtocol:
             importlib.import_module("frechet.interop.torch")
 
 
-@pytest.mark.parametrize("name", optimizers())
+# PyTorch has the loss as a number, not as a function of the parameters.
+ASK_FOR_MORE = {"slq-lr", *(n for n, o in optimizers().items() if o.needs != {"smooth"})}
+
+
+@pytest.mark.parametrize("name", [n for n in optimizers() if n not in ASK_FOR_MORE])
 def test_every_optimizer_of_the_library(name):
     """It steps, leaves alone what has no gradient, and resumes bit for bit."""
     params = parameters()
@@ -335,3 +339,8 @@ def test_every_optimizer_of_the_library(name):
     resumed.load_state_dict(state)
     assert same(train(resumed, 1, first=1), expected)
     assert not same(expected, start)
+
+
+def test_one_that_asks_for_the_loss_as_a_function_says_so():
+    with pytest.raises(ValueError, match=r"slq_lr needs .*value_fn"):
+        train(Optimizer(fr.optimizers.slq_lr, parameters()), 1)

@@ -34,6 +34,9 @@ class Optimizer(torch.optim.Optimizer):
     one, ``lr``, which multiplies its updates and is 1 at first. Either way ``torch.optim.lr_scheduler`` may
     change it. Other hyperparameters that are to change without a compilation are given as tensors.
 
+    The closure's loss is given to transformations that ask for ``value``; those that ask for it as a function
+    of the parameters, or for the inputs of layers, cannot be used.
+
     A parameter without gradient keeps its value and its part of the state; what the group's parameters share,
     such as the count of steps, goes on.
 
@@ -229,8 +232,15 @@ def _arguments(make: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
     return {"lr" if k == "learning_rate" else k: v for k, v in found.items()}
 
 
-# `updates` is not read: its memory is. Not kept, it would be dropped before it could be donated.
-@functools.partial(jax.jit, static_argnums=(6, 7, 8), donate_argnames=("state", "updates"), keep_unused=True)
+# `updates` is not read: its memory is. Not kept, it would be dropped before it could be donated. Without the
+# analysis XLA copies states that another result reads, which costs more than the step itself.
+@functools.partial(
+    jax.jit,
+    static_argnums=(6, 7, 8),
+    donate_argnames=("state", "updates"),
+    keep_unused=True,
+    compiler_options={"xla_cpu_copy_insertion_use_region_analysis": True},
+)
 def _step(
     params: list[Array],
     grads: list[Array],
