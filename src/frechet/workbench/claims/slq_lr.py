@@ -194,7 +194,7 @@ def _trained(tx: Any, steps: int, batch: int) -> list:
 )
 def batches() -> Evidence:
     X, y = _digits()
-    sizes = np.array([4, 8, 16, 32, 64, 128, 256])
+    sizes = np.array([4, 8, 16, 64, 256])
     params = _network(jax.random.key(0))
 
     def top(key: jax.Array, B: int) -> jax.Array:
