@@ -18,10 +18,11 @@ def test_is_the_ratio_and_its_loss_the_negative_logarithm(precision):
     x = (10 ** rng.uniform(-2, 3, (50, 6)) * rng.choice([-1, 1], (50, 6))).astype(precision)
     labels = rng.integers(0, 6, 50)
     p = by_definition(x.astype(np.float64))
+    z = jnp.asarray(x)
     unit = np.finfo(precision).eps
-    np.testing.assert_allclose(losses.stablemax(x), p, atol=4 * unit)
-    np.testing.assert_allclose(jnp.sum(losses.stablemax(x.T, axis=0), axis=0), 1, atol=4 * unit)
-    found = losses.stablemax_cross_entropy(x, labels)
+    np.testing.assert_allclose(losses.stablemax(z), p, atol=4 * unit)
+    np.testing.assert_allclose(jnp.sum(losses.stablemax(z.T, axis=0), axis=0), 1, atol=4 * unit)
+    found = losses.stablemax_cross_entropy(z, jnp.asarray(labels))
     assert found.shape == (50,) and found.dtype == precision
     np.testing.assert_allclose(found, -np.log(p[np.arange(50), labels]), rtol=1e3 * unit)
 
@@ -36,7 +37,9 @@ def test_gradient_is_that_of_differences_at_zero_too():
     steps = h * np.eye(20).reshape(20, 4, 5)
     expected = np.array([loss(x + d) - loss(x - d) for d in steps]).reshape(4, 5) / (2 * h)
     with jax.enable_x64(True):
-        gradient = jax.grad(lambda x: losses.stablemax_cross_entropy(x, labels).sum())(jnp.asarray(x))
+        gradient = jax.grad(lambda x: losses.stablemax_cross_entropy(x, jnp.asarray(labels)).sum())(
+            jnp.asarray(x)
+        )
         # s'(0) = 1 from both sides: central differences err by the jump of s'' there, times h.
         np.testing.assert_allclose(gradient, expected, atol=2e-6)
         z = jnp.zeros(3)
