@@ -115,7 +115,7 @@ def test_diverged_trials_are_not_chosen(tmp_path, engine):
                     progress=False)  # fmt: skip
     assert [t.diverged for t in found.trials] == [False, True, False, True]
     assert found.records[0].spec.settings in [t.spec.settings for t in found.trials if not t.diverged]
-    told = found.training(found.plan.problems[0], "wild")
+    told = found.outcome(found.plan.problems[0], "wild")
     assert (told.tried, told.diverged, told.state_bytes, told.step) == (4, 2, 0, 1.0)
     assert "2/4" in (tmp_path / "report.md").read_text()
 

@@ -9,6 +9,7 @@ from frechet.core.space import Choice, LogUniform, Uniform
 from frechet.problems.training import Target
 from frechet.workbench.comparing import fingerprint, tuning
 from frechet.workbench.comparing.loading import (
+    Loaded,
     absolute,
     described,
     load_optimizers,
@@ -277,35 +278,14 @@ def make_plan(
     Raises:
         UserError: a name, file, number or precision is not what it should be, or nothing fits.
     """
+    import jax
+
     import frechet
 
     spent = parse_budget(budget)
-    if isinstance(seeds, bool) or not isinstance(seeds, int) or not 1 <= seeds <= tuning.SEED:
-        raise UserError(f"seeds is {seeds!r}; it should be at least 1 and at most {tuning.SEED}")
-    if trials is not None and (isinstance(trials, bool) or not isinstance(trials, int) or trials < 0):
-        raise UserError(f"trials is {trials!r}; it should be a whole number, 0 for none")
-    if tol is not None and not 0 < tol < float("inf"):
-        raise UserError(f"tol is {tol!r}; it should be a positive number such as 1e-6")
-    if precision is not None and precision not in PRECISIONS:
-        raise UserError(f"precision is {precision!r}; it should be float32 or float64")
-    if not problems:
-        raise UserError("no problem given; name one of `frechet list` or file.py:function")
-    if solvers is not None and not solvers:
-        raise UserError(
-            "no solver given; name some of `frechet list`, or leave solvers out to run all that fit"
-        )
-
-    import jax
-
+    _check_conditions(problems, solvers, seeds, tol, precision, trials)
     references = list(dict.fromkeys(absolute(p) for p in problems))
-    with jax.enable_x64(precision != "float32"):
-        loaded = [load_problem(reference) for reference in references]
-    if precision is None:
-        precision = "float64" if any(one.problem.testable for one in loaded) else "float32"
-        if precision == "float32":
-            with jax.enable_x64(False):
-                loaded = [load_problem(reference) for reference in references]
-
+    loaded, precision = _load(references, precision)
     cards, skipped, used = [], [], {}
     runs: list[RunSpec] = []
     tried: list[RunSpec] = []
@@ -372,6 +352,42 @@ def make_plan(
         trials=tried,
         asked_trials=trials,
     )
+
+
+def _check_conditions(
+    problems: list[str],
+    solvers: list[str] | None,
+    seeds: Any,
+    tol: float | None,
+    precision: str | None,
+    trials: Any,
+) -> None:
+    if isinstance(seeds, bool) or not isinstance(seeds, int) or not 1 <= seeds <= tuning.SEED:
+        raise UserError(f"seeds is {seeds!r}; it should be at least 1 and at most {tuning.SEED}")
+    if trials is not None and (isinstance(trials, bool) or not isinstance(trials, int) or trials < 0):
+        raise UserError(f"trials is {trials!r}; it should be a whole number, 0 for none")
+    if tol is not None and not 0 < tol < float("inf"):
+        raise UserError(f"tol is {tol!r}; it should be a positive number such as 1e-6")
+    if precision is not None and precision not in PRECISIONS:
+        raise UserError(f"precision is {precision!r}; it should be float32 or float64")
+    if not problems:
+        raise UserError("no problem given; name one of `frechet list` or file.py:function")
+    if solvers is not None and not solvers:
+        raise UserError(
+            "no solver given; name some of `frechet list`, or leave solvers out to run all that fit"
+        )
+
+
+def _load(references: list[str], precision: str | None) -> tuple[list[Loaded], str]:
+    """The problems in the precision asked for, or in the one that suits them."""
+    import jax
+
+    for chosen in ("float64", "float32") if precision is None else (precision,):
+        with jax.enable_x64(chosen == "float64"):
+            loaded = [load_problem(reference) for reference in references]
+        if precision is not None or any(one.problem.testable for one in loaded):
+            break  # models are trained in float32, all else is solved in float64
+    return loaded, chosen
 
 
 def _examine(loaded: Any) -> tuple[ProblemCard, float | None]:

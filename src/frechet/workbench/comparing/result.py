@@ -14,7 +14,7 @@ from frechet.workbench.comparing.record import Record
 
 
 @dataclass(frozen=True)
-class Training:
+class Outcome:
     """How a solver trained a model, over the seeds of its final runs.
 
     Attributes:
@@ -171,7 +171,7 @@ class Comparison:
         taken = [self.step_seconds(problem, s.name) for s in self.plan.solvers]
         return min((t for t in taken if np.isfinite(t)), default=float("nan"))
 
-    def training(self, card: ProblemCard, solver: str) -> "Training | None":
+    def outcome(self, card: ProblemCard, solver: str) -> "Outcome | None":
         """What is told of a solver that trained a model; None where it was not run or there is a residual."""
         final = self.settled(card, solver)
         if card.testable or final is None:
@@ -179,7 +179,7 @@ class Comparison:
         records, trials = self.of(card.name, solver), self.trials_of(card.name, solver)
         alive = next((r for r in records if r.parameter_bytes), None)
         seconds = self.step_seconds(card.name, solver)
-        return Training(
+        return Outcome(
             final=final,
             settings=records[0].spec.settings,
             edge=_edge(records[0], trials),

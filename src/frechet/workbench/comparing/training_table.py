@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from frechet.workbench.comparing.result import Comparison, Training, show_height, show_seconds, show_settings
+from frechet.workbench.comparing.result import Comparison, Outcome, show_height, show_seconds, show_settings
 
 
 def training_table(comparison: Comparison, index: int) -> tuple[list[str], list[list[str]]]:
@@ -18,7 +18,7 @@ def training_table(comparison: Comparison, index: int) -> tuple[list[str], list[
     found = {
         s: trained
         for s, solver in enumerate(comparison.plan.solvers)
-        if (trained := comparison.training(card, solver.name)) is not None
+        if (trained := comparison.outcome(card, solver.name)) is not None
     }
     sign = -1 if card.more_is_better else 1
     order = sorted(found, key=lambda s: (time[s], sign * found[s].final[0], s))
@@ -47,6 +47,6 @@ def _spread(middle: float, least: float, most: float) -> str:
     return shown[0] if len(set(shown)) == 1 else f"{shown[0]} ({shown[1]} to {shown[2]})"
 
 
-def _settings(trained: Training) -> str:
+def _settings(trained: Outcome) -> str:
     edge = f" ({trained.edge})" if trained.edge else ""
     return show_settings(trained.settings) + edge or "not tuned"

@@ -6,7 +6,7 @@ batches, and no final run repeats what was chosen on.
 
 from typing import Any
 
-from frechet.core.space import Space
+from frechet.core.space import Choice, Space
 
 SEED = 1000
 """Of every trial; final runs have seeds 0, 1, ..."""
@@ -49,7 +49,7 @@ def _short(value: Any) -> Any:
 def unsuited(space: Space) -> str | None:
     """Why a space cannot be searched here; None if it can."""
     for name, values in space.items():
-        for u in (0.0, 0.5, 0.999):
-            if not _plain(values.at(u)) and values.at(u) is not None:
-                return f"its {name} may be {values.at(u)!r}; choices should be numbers, strings or booleans"
+        for value in values.values if isinstance(values, Choice) else [values.at(0.5)]:
+            if value is not None and not _plain(value):
+                return f"its {name} may be {value!r}; choices should be numbers, strings or booleans"
     return None

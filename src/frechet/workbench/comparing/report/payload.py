@@ -11,7 +11,7 @@ from frechet.workbench.comparing.profile import cost
 from frechet.workbench.comparing.record import Record
 from frechet.workbench.comparing.result import (
     Comparison,
-    Training,
+    Outcome,
     show_height,
     show_measure,
     show_settings,
@@ -147,7 +147,7 @@ def end(comparison: Comparison, problem: str, solver: str) -> dict[str, Any] | N
     ran = [float(r.columns["seconds"][-1]) for r in alive if len(r.columns.get("seconds", ()))]
     (card,) = (c for c in comparison.plan.problems if c.name == problem)
     goal = comparison.goals[0]
-    trained = comparison.training(card, solver)
+    trained = comparison.outcome(card, solver)
     return {
         "met": all(math.isfinite(cost(r, goal, "step", reference)) for r in records)
         if trained
@@ -167,7 +167,7 @@ def end(comparison: Comparison, problem: str, solver: str) -> dict[str, Any] | N
     }
 
 
-def _trained(trained: Training) -> dict[str, Any]:
+def _trained(trained: Outcome) -> dict[str, Any]:
     return {
         "final": [rounded(v, 4) for v in trained.final],
         "settings": show_settings(trained.settings),
