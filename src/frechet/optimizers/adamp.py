@@ -36,6 +36,8 @@ def _project(
         return p + decay * w
     axes = within_channel(w, channel_axis)
     of_channels = [jnp.sum(a * b, axis=axes, keepdims=True) for a, b in ((p, w), (g, w), (g, g), (w, w))]
+    # The barriers keep XLA from taking the sums again for the layer, and the quotients for every element.
+    of_channels = jax.lax.optimization_barrier(of_channels)
     of_layer = [jnp.sum(s, keepdims=True) for s in of_channels]
     coefficient, ratio = jnp.zeros_like(of_layer[0]), 1.0
     for pw, gw, gg, ww in (of_layer, of_channels):  # channels last: they are preferred
@@ -44,7 +46,7 @@ def _project(
         invariant = jnp.all(jnp.abs(gw) < cosine_bound * jnp.maximum(jnp.sqrt(gg) * jnp.sqrt(ww), eps))
         coefficient = jnp.where(invariant, radial_coefficient(pw, ww, eps), coefficient)
         ratio = jnp.where(invariant, wd_ratio, ratio)
-    return p + (decay * ratio - coefficient) * w
+    return p + jax.lax.optimization_barrier(decay * ratio - coefficient) * w
 
 
 def _projected(direction, updates, params, **settings) -> optax.Updates:
