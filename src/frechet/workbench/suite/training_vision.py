@@ -174,4 +174,4 @@ def lstm_digits() -> Case:
         }
 
     X, _ = data.digits()
-    return _classifier(logits, weights, X.reshape(-1, 8, 8), accuracy=0.95, batch_size=32)
+    return _classifier(logits, weights, X.reshape(-1, 8, 8), accuracy=0.93, batch_size=32)
