@@ -65,6 +65,11 @@ def test_held_out_loss_is_the_default_measure() -> None:
     np.testing.assert_allclose(value, np.mean(Y[40:] ** 2), rtol=1e-6)
 
 
+def test_the_objective_may_be_taken_over_fewer_data() -> None:
+    value = problem(objective_size=20).objective(jnp.zeros(3))
+    np.testing.assert_allclose(value, np.mean(Y[:16] ** 2), rtol=1e-6)  # two whole batches of 8
+
+
 def test_divergence_ends_with_the_last_finite_iterate() -> None:
     solution = fr.solve(problem(), jnp.zeros(3), Optax(optax.sgd(1e6)), max_steps=1000)
     assert solution.status.name == "nonfinite" and bool(jnp.all(jnp.isfinite(solution.x)))
@@ -142,6 +147,7 @@ def test_games_are_for_optimizers_of_games() -> None:
     ("make", "words"),
     [
         (lambda: problem(batch_size=41), "batch_size must be between 1 and the 40 data"),
+        (lambda: problem(objective_size=7), "objective_size must be between a batch and the 40 data"),
         (lambda: fr.Training(loss, (jnp.ones(3), jnp.ones(4))), "same leading axis"),
         (
             lambda: Optax.of(optax.adam, learning_rate=1.0, rate=1.0),

@@ -40,13 +40,15 @@ class Training(Minimisation):
     r"""Train a model: minimise the expectation of $\ell(x, B)$ over batches $B$ of data.
 
     There is no test for being solved, so there is no optimality map: a solve ends when its steps are spent.
-    Runs and comparisons watch ``measures(x)`` instead. The objective is the mean loss over all of the data,
-    taken in batches of the same size in their given order (those left over at the end are left out).
+    Runs and comparisons watch ``measures(x)`` instead. The objective is the mean loss over the data, taken in
+    batches of the same size in their given order (those left over at the end are left out).
 
     Args:
         loss: ``loss(x, batch)``, a scalar: the mean over a batch, which has the structure of ``data``.
         data: a pytree of arrays that share their leading axis of length $n$.
         batch_size: $|B|$, drawn uniformly with replacement; all of the data in every step when left out.
+        objective_size: how many of the data, from the first on, the objective is taken over where batches
+            are drawn; all when left out. Watching a run costs as much.
         held_out: data that are not trained on, of any structure.
         measure: ``measure(x, held_out)``, a dictionary of scalars by name; the loss on ``held_out``, called
             ``held_out_loss``, when left out.
@@ -58,7 +60,8 @@ class Training(Minimisation):
             ``"minimiser"`` and ``"maximiser"``; only optimizers for games take such a problem.
 
     Raises:
-        ValueError: leading axes differ, or ``batch_size`` is not between 1 and $n$.
+        ValueError: leading axes differ, ``batch_size`` is not between 1 and $n$, or ``objective_size`` not
+            between that and $n$.
 
     Example:
         >>> import jax.numpy as jnp
@@ -74,6 +77,7 @@ class Training(Minimisation):
     loss: Callable
     data: PyTree[Array]
     batch_size: int | None = eqx.field(static=True)  # pyright: ignore[reportIncompatibleVariableOverride]
+    objective_size: int = eqx.field(static=True)
     held_out: PyTree[Array]
     measure: Callable | None
     target: Target | None = eqx.field(static=True)
@@ -87,6 +91,7 @@ class Training(Minimisation):
         data: PyTree[Array],
         *,
         batch_size: int | None = None,
+        objective_size: int | None = None,
         held_out: PyTree[Array] = None,
         measure: Callable[[PyTree, PyTree], Mapping[str, Scalar]] | None = None,
         target: Target | None = None,
@@ -101,9 +106,15 @@ class Training(Minimisation):
         (n,) = lengths.pop()
         if batch_size is not None and not 1 <= batch_size <= n:
             raise ValueError(f"batch_size must be between 1 and the {n} data there are, got {batch_size}")
+        objective_size = n if objective_size is None else objective_size
+        if not (n if batch_size is None else batch_size) <= objective_size <= n:
+            raise ValueError(
+                f"objective_size must be between a batch and the {n} data there are, got {objective_size}"
+            )
         if measure is None and held_out is not None:
             measure = lambda x, held_out: {"held_out_loss": loss(x, held_out)}  # noqa: E731
-        self.loss, self.data, self.batch_size = loss, data, batch_size
+        self.loss, self.data = loss, data
+        self.batch_size, self.objective_size = batch_size, objective_size
         self.held_out, self.measure, self.target = held_out, measure, target
         self.initial, self.layer_inputs, self.players = initial, layer_inputs, bool(players)
 
@@ -148,7 +159,7 @@ class Training(Minimisation):
         b = self.batch_size
         if b is None or b == self.count:
             return self._loss(x, self.data)
-        rounds = self.count // b
+        rounds = self.objective_size // b
         batches = jax.tree.map(
             lambda v: jnp.asarray(v)[: rounds * b].reshape(rounds, b, *v.shape[1:]), self.data
         )

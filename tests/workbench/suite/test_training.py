@@ -86,12 +86,11 @@ def loss_of(logits, labels):
     return -np.mean(log_softmax(logits, axis=-1)[np.arange(len(labels)), labels])
 
 
-def test_mlp_and_what_enters_its_layers():
+def test_mlp_and_what_enters_its_first_layer():
     problem, x = loaded("mlp-digits")
     pictures, labels = (np.asarray(v[:5]) for v in problem.data)
-    entered, h = [], pictures
+    h = pictures
     for name in ("first", "second", "output"):
-        entered.append(h)
         h = h @ np.asarray(x[name]["weight"]) + np.asarray(x[name]["bias"])
         h = h if name == "output" else np.maximum(h, 0)
     with jax.enable_x64(True):
@@ -99,11 +98,8 @@ def test_mlp_and_what_enters_its_layers():
             jax.jit(problem.loss)(x, (pictures, labels)), loss_of(h, labels), rtol=1e-12
         )
         found = problem.layer_inputs(x, (pictures, labels))
-    assert jax.tree.structure(found) == jax.tree.structure(
-        {name: {"weight": 0, "bias": None} for name in ("first", "second", "output")}
-    )
-    for name, value in zip(("first", "second", "output"), entered, strict=True):
-        np.testing.assert_allclose(found[name]["weight"], value, rtol=1e-12)
+    assert np.array_equal(found["first"].pop("weight"), pictures)
+    assert jax.tree.leaves(found) == []
 
 
 def test_cnn_is_a_sum_over_windows():

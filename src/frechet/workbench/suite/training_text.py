@@ -84,6 +84,7 @@ def transformer_text() -> Case:
         lambda x, text: loss(x, stretches(text)),
         jnp.asarray(rows),
         batch_size=16,
+        objective_size=256,
         held_out=jnp.asarray(held_out),
         measure=lambda x, text: measure(x, stretches(text)),
         target=Target("loss", 2.4),

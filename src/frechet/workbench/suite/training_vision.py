@@ -53,20 +53,17 @@ def _classifier(
 
 @problem("mlp-digits", title="Training: dense network 64-64-64-10 on digits", source=_DIGITS)
 def mlp_digits() -> Case:
-    """Rectified; tells each layer's inputs to optimizers that ask for them."""
-
-    def inputs(x, batch):
-        entered = [batch[0]]
-        for name in ("first", "second"):
-            entered.append(jax.nn.relu(layers.linear(x[name], entered[-1])))
-        return entered
+    """Rectified; tells the first layer's inputs, the pictures, to optimizers that ask for them."""
 
     def logits(x, pictures):
-        return layers.linear(x["output"], inputs(x, (pictures, None))[-1])
+        h = pictures
+        for name in ("first", "second"):
+            h = jax.nn.relu(layers.linear(x[name], h))
+        return layers.linear(x["output"], h)
 
     def layer_inputs(x, batch):
-        named = zip(("first", "second", "output"), inputs(x, batch), strict=True)
-        return {name: {"weight": entered, "bias": None} for name, entered in named}
+        nothing = jax.tree.map(lambda _: None, x)
+        return {**nothing, "first": {**nothing["first"], "weight": batch[0]}}
 
     def weights(rng):
         return {
