@@ -133,5 +133,7 @@ if __name__ == "__main__":
     else:
         for title, flags in (("XLA by itself", ""), (f"XLA_FLAGS='{FLAGS}'", FLAGS)):
             print(f"-- {title}", flush=True)
-            environment = os.environ | {"XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} {flags}".strip()}
+            flags = f"{os.environ.get('XLA_FLAGS', '')} {flags}".strip()
+            # PyTorch's threads spin after a step and would slow down whatever comes next.
+            environment = os.environ | {"XLA_FLAGS": flags, "OMP_WAIT_POLICY": "PASSIVE"}
             subprocess.run([sys.executable, __file__, "--measure"], env=environment, check=True)
