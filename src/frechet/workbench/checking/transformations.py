@@ -10,6 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.sharding import NamedSharding
+from jax.sharding import PartitionSpec as P
 from jaxtyping import Scalar
 
 from frechet.optimizers.registry import Optimizer, declared
@@ -279,6 +281,30 @@ def check_differentiable(checked: Checked) -> None:
     assert finite(slope), "the loss after two updates has no finite derivative in the learning rate"
 
 
+def check_keeps_shardings(checked: Checked) -> None:
+    """Over all devices there are, updates and state lie where the parameters do, and are right."""
+    entry, params, tx = checked.entry, parameters(checked.entry), _make(checked.entry)
+    mesh = jax.make_mesh((jax.device_count(),), ("devices",), (jax.sharding.AxisType.Auto,))
+
+    def placed(path: tuple, v: Any) -> Any:
+        axes = {"kernel": P("devices"), "filters": P(None, None, None, "devices")}
+        return jax.device_put(v, NamedSharding(mesh, axes.get(path[-1].key, P())))
+
+    spread = jax.tree_util.tree_map_with_path(placed, params)
+    step = jax.jit(functools.partial(_update, entry, tx))
+    updated, state, updates = step(spread, jax.jit(tx.init)(spread))
+    wrong = different(updated, checked.eagerly(tx, 1), 2e-5)
+    assert not wrong, f"spread over {jax.device_count()} devices it differs: {'; '.join(wrong)}"
+    homes = {v.shape: v.sharding for v in jax.tree.leaves(spread)}
+    for what, found in (("updates", updates), ("state", state)):
+        moved = [
+            jax.tree_util.keystr(path)
+            for path, v in jax.tree_util.tree_leaves_with_path(found)
+            if v.shape in homes and not v.sharding.is_equivalent_to(homes[v.shape], v.ndim)
+        ]
+        assert not moved, f"the {what} do not lie where the parameters do: {', '.join(moved)}"
+
+
 _CHECKS = (
     check_declaration,
     check_keeps_dtypes,
@@ -290,6 +316,7 @@ _CHECKS = (
     check_minimises,
     check_batches,
     check_differentiable,
+    check_keeps_shardings,
 )
 
 
