@@ -22,16 +22,22 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
 
 def _what() -> list[str]:
     """A row an optimizer: its name, what it does, its paper."""
-    systems = {name: s for s in catalogue.systems().values() for name in s.implements}
-    lines = ["| optimizer | what it does | system |", "| --- | --- | --- |"]
+    lines = _rows(["optimizer", "what it does", "system"], ["---"] * 3)
     for name, entry in optimizers().items():
-        factory = entry.factory
-        system = systems.get(f"{factory.__module__}.{factory.__name__}") or systems.get(
-            f"frechet.optimizers.{factory.__name__}"
+        home = entry.factory.__module__
+        # what implements a system is named by its module or by a function of it
+        system = next(
+            (
+                s
+                for s in catalogue.systems().values()
+                if any(i == home or i.rpartition(".")[0] == home for i in s.implements)
+                or f"frechet.optimizers.{entry.factory.__name__}" in s.implements
+            ),
+            None,
         )
-        first = (inspect.getdoc(factory) or "").splitlines()[0]
+        first = (inspect.getdoc(entry.factory) or "").splitlines()[0].partition(": $")[0]
         link = f"[{system.id}](catalogue/{system.id}.md), {system.year}" if system else ""
-        lines.append(f"| `{name}` | {first} | {link} |")
+        lines += _rows([f"`{name}`", first, link])
     return lines
 
 
