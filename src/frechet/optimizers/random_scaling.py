@@ -181,7 +181,8 @@ def discounted_descent(
         eta = learning_rate(state.count) if callable(learning_rate) else learning_rate
         discount = beta / (1 + eta * mu)
         g, before = at_least_float32((updates, state.delta))
-        delta = jax.tree.map(lambda d, g: discount * (d - eta * g), before, g)
+        # multiplied out, XLA reads the old step once
+        delta = jax.tree.map(lambda d, g: discount * d - discount * eta * g, before, g)
         new_state = DiscountedDescentState(
             optax.safe_increment(state.count), optax.tree.cast_like(delta, state.delta)
         )
