@@ -10,6 +10,7 @@ import optax
 from frechet.metrics import gaussian_frechet_distance, sample_frechet_distance
 from frechet.optimizers.ttur import ttur, two_players
 from frechet.workbench.claims import Evidence, claim
+from frechet.workbench.suite.training_games import ellipse, frechet_distance, players, value
 
 SYSTEM = "ttur"
 
@@ -90,51 +91,26 @@ def saddle() -> Evidence:
     )
 
 
-def _network(key: jax.Array, sizes: tuple[int, ...]) -> list[tuple[jax.Array, jax.Array]]:
-    keys = jax.random.split(key, len(sizes) - 1)
-    shapes = zip(keys, sizes[:-1], sizes[1:], strict=True)
-    return [(jax.random.normal(k, (m, n)) * (2 / m) ** 0.5, jnp.zeros(n)) for k, m, n in shapes]
+def _batch(key: jax.Array, n: int) -> tuple[jax.Array, jax.Array]:
+    """Samples of the mixture and latents, never seen before."""
+    which, noise, latent = jax.random.split(key, 3)
+    real = ellipse(jax.random.randint(which, (n,), 0, 8), jax.random.normal(noise, (n, 2)))
+    return real, jax.random.normal(latent, (n, 2))
 
 
-def _apply(layers: Any, x: jax.Array) -> jax.Array:
-    for w, b in layers[:-1]:
-        x = jax.nn.leaky_relu(x @ w + b)
-    return x @ layers[-1][0] + layers[-1][1]
-
-
-def _mixture(key: jax.Array, n: int) -> jax.Array:
-    """Eight Gaussians on an ellipse."""
-    which, noise = jax.random.split(key)
-    angle = jax.random.randint(which, (n,), 0, 8) * (2 * jnp.pi / 8)
-    return jnp.stack([2 * jnp.cos(angle), jnp.sin(angle)], axis=1) + 0.2 * jax.random.normal(noise, (n, 2))
-
-
-def _game(players: Any, key: jax.Array) -> jax.Array:
-    """The GAN's value on fresh batches: the generator minimises, the discriminator maximises."""
-    real, latent = jax.random.split(key)
-    made = _apply(players["minimiser"], jax.random.normal(latent, (128, 2)))
-    of_real, of_made = (_apply(players["maximiser"], x) for x in (_mixture(real, 128), made))
-    return jnp.mean(jax.nn.log_sigmoid(of_real)) + jnp.mean(jax.nn.log_sigmoid(-of_made))
-
-
-def _mean_fid(rate: Any, maximiser_rate: Any, key: jax.Array) -> jax.Array:
+def _mean_fid(rate: Any, maximiser_rate: Any, players: Any, key: jax.Array) -> jax.Array:
     """The FID of 4,000 samples, averaged over steps 400, 800, ..., 2,000."""
     tx = ttur(rate, maximiser_rate)
-    generator, discriminator, steps, latent, real = jax.random.split(key, 5)
-    players = {
-        "minimiser": _network(generator, (2, 64, 64, 2)),
-        "maximiser": _network(discriminator, (2, 64, 64, 1)),
-    }
+    steps, held_out = jax.random.split(key)
 
     def step(carry, key):
         players, state = carry
-        updates, state = tx.update(jax.grad(_game)(players, key), state, players)
+        updates, state = tx.update(jax.grad(value)(players, _batch(key, 128)), state, players)
         return (optax.apply_updates(players, updates), state), None
 
     def measured(carry: Any, key: jax.Array):
         carry = jax.lax.scan(step, carry, jax.random.split(key, 400))[0]
-        made = _apply(carry[0]["minimiser"], jax.random.normal(latent, (4000, 2)))
-        return carry, sample_frechet_distance(made, _mixture(real, 4000))
+        return carry, frechet_distance(carry[0], _batch(held_out, 4000))
 
     return jnp.mean(jax.lax.scan(measured, (players, tx.init(players)), jax.random.split(steps, 5))[1])
 
@@ -148,8 +124,10 @@ def _mean_fid(rate: Any, maximiser_rate: Any, key: jax.Array) -> jax.Array:
 def gan() -> Evidence:
     pairs = ((1e-4, 1e-3), (1e-4, 1e-4), (1e-3, 1e-3), (1e-3, 1e-4))
     keys = jax.vmap(jax.random.key)(jnp.arange(3))
-    of_pairs = jax.jit(jax.vmap(jax.vmap(_mean_fid, (None, None, 0)), (0, 0, None)))
-    fids = np.asarray(of_pairs(*jnp.array(pairs).T, keys))
+    drawn = [players(np.random.default_rng(seed)) for seed in range(3)]
+    starts = jax.tree.map(lambda *v: jnp.stack(v), *drawn)
+    of_pairs = jax.jit(jax.vmap(jax.vmap(_mean_fid, (None, None, 0, 0)), (0, 0, None, None)))
+    fids = np.asarray(of_pairs(*jnp.array(pairs).T, starts, keys))
     rows = [
         {"generator": a, "discriminator": b} | {f"FID, seed {i}": v for i, v in enumerate(fid)}
         for (a, b), fid in zip(pairs, fids, strict=True)

@@ -53,17 +53,21 @@ def cross_entropy(logits: Float[Array, "... classes"], labels: Int[Array, "..."]
 
 def classification(
     logits: Callable[[Weights, Array], Array],
+    entropy: Callable[[Array, Array], Scalar] = cross_entropy,
 ) -> tuple[Callable[[Weights, Any], Scalar], Callable[[Weights, Any], dict[str, Scalar]]]:
-    """A classifier's loss on inputs and labels, and what it is measured by: that, and the accuracy."""
+    """A classifier's loss on inputs and labels, and what it is measured by: that, and the accuracy.
+
+    The loss is ``entropy(logits, labels)``, a mean over the labels.
+    """
 
     def loss(x: Weights, batch: Any) -> Scalar:
         inputs, labels = batch
-        return cross_entropy(logits(x, inputs), labels)
+        return entropy(logits(x, inputs), labels)
 
     def measure(x: Weights, held_out: Any) -> dict[str, Scalar]:
         inputs, labels = held_out
         out = logits(x, inputs)
         hits = (jnp.argmax(out, axis=-1) == labels).astype(out.dtype)
-        return {"loss": cross_entropy(out, labels), "accuracy": jnp.mean(hits)}
+        return {"loss": entropy(out, labels), "accuracy": jnp.mean(hits)}
 
     return loss, measure

@@ -1,9 +1,13 @@
 """Trainings that are hard in one known way: grokking, a differential equation, heavy tails."""
 
+from collections.abc import Callable
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from frechet.losses import stablemax_cross_entropy
 from frechet.problems import Training
 from frechet.problems.training import Target
 from frechet.workbench import data
@@ -11,13 +15,8 @@ from frechet.workbench.suite import layers
 from frechet.workbench.suite.registry import Case, problem
 
 
-@problem(
-    "modular-addition",
-    title="Training: addition modulo 59 from half of its table, which is learnt late or never (grokking)",
-    source="Power, Burda, Edwards, Babuschkin and Misra 2022, Grokking, arXiv 2201.02177",
-)
-def modular_addition() -> Case:
-    """A rectified dense network 118-128-128-59 on the two summands, all of the data in every step."""
+def _modular_addition(entropy: Callable[[Any, Any], Any], share: float) -> Case:
+    """Trained on a share of the table, with the mean over its pairs that ``entropy`` takes."""
     p, width = 59, 128
 
     def logits(x, pairs):
@@ -38,20 +37,40 @@ def modular_addition() -> Case:
             "output": uniform(width, p),
         }
 
-    loss, measure = layers.classification(logits)
+    loss, measure = layers.classification(logits, entropy)
     pairs = np.stack(np.divmod(np.random.default_rng(0).permutation(p * p), p), axis=1)
     table = jnp.asarray(pairs), jnp.asarray(pairs.sum(axis=1) % p)
-    half = len(pairs) // 2
+    kept = int(share * len(pairs))
     initial = layers.drawn(weights)
     trained = Training(
         loss,
-        jax.tree.map(lambda v: v[:half], table),
-        held_out=jax.tree.map(lambda v: v[half:], table),
+        jax.tree.map(lambda v: v[:kept], table),
+        held_out=jax.tree.map(lambda v: v[kept:], table),
         measure=measure,
         target=Target("accuracy", 0.95, at_least=True),
         initial=initial,
     )
     return Case(trained, initial(jax.random.key(0)))
+
+
+@problem(
+    "modular-addition",
+    title="Training: addition modulo 59 from half of its table, which is learnt late or never (grokking)",
+    source="Power, Burda, Edwards, Babuschkin and Misra 2022, Grokking, arXiv 2201.02177",
+)
+def modular_addition() -> Case:
+    """A rectified dense network 118-128-128-59 on the two summands, all of the data in every step."""
+    return _modular_addition(layers.cross_entropy, share=0.5)
+
+
+@problem(
+    "modular-addition-stablemax",
+    title="Training: addition modulo 59 from 80 % of its table, with StableMax in the place of softmax",
+    source="Prieto et al. 2025, Grokking at the edge of numerical stability, arXiv 2501.04697",
+)
+def modular_addition_stablemax() -> Case:
+    """The network of ``modular-addition`` with a loss that does not collapse in finite precision."""
+    return _modular_addition(lambda z, y: jnp.mean(stablemax_cross_entropy(z, y)), share=0.8)
 
 
 @problem(
