@@ -97,6 +97,8 @@ def _least(card: ProblemCard, records: list[Record]) -> Reference:
     value, run = min(found, default=(float("nan"), NOTHING))
     start = _start(records)
     target = card.target or Target("objective", value + 0.05 * (start - value))
+    if "players" in card.offers:  # of a game's value the least means nothing
+        return Reference(float("nan"), "a game has none", start, 0.0, target=target)
     return Reference(value, run, start, _rounding(card.dtype, value, start), target=target)
 
 

@@ -1,5 +1,7 @@
 """The results as Markdown tables, for papers and issues."""
 
+import math
+
 from frechet.workbench.comparing.profile import show_target
 from frechet.workbench.comparing.report.payload import conditions, end, fairness
 from frechet.workbench.comparing.result import Comparison, show_measure, show_seconds
@@ -86,6 +88,9 @@ def _training(comparison: Comparison, index: int) -> list[str]:
     reference = comparison.references[card.name]
     assert reference.target is not None
     heads, rows = training_table(comparison, index)
+    least = ""
+    if math.isfinite(reference.value):
+        least = f" The least training loss found is {reference.value:.4g} ({reference.source})."
     return [
         f"## {card.name}",
         "",
@@ -93,8 +98,7 @@ def _training(comparison: Comparison, index: int) -> list[str]:
         f"Time and steps are to the target, {show_target(reference.target)}, the median over seeds. The "
         "final measure is a mean over the last quarter of the checks, with its least and greatest over "
         "seeds. The state is a multiple of the parameters' memory, a step's cost one of the cheapest "
-        "solver's; diverged are trials. The least training loss found is "
-        f"{reference.value:.4g} ({reference.source}).",
+        f"solver's; diverged are trials.{least}",
         "",
         *_table(heads, rows),
         "",
