@@ -23,6 +23,30 @@ def start(dtype=jnp.float32):
     return {"a": jnp.array([-0.6, 0.5], dtype), "b": jnp.asarray(0.2, dtype)}
 
 
+def halving():
+    """Halves the update until it descends; the loop's condition evaluates the objective."""
+
+    def update(updates, state, params, *, value, value_fn, **_):
+        rises = lambda u: value_fn(optax.apply_updates(params, u)) > value  # noqa: E731
+        return jax.lax.while_loop(rises, lambda u: jax.tree.map(lambda v: v / 2, u), updates), state
+
+    return optax.GradientTransformationExtraArgs(lambda params: optax.EmptyState(), update)
+
+
+def doubling():
+    """Tries the doubled update where the objective is large."""
+
+    def update(updates, state, params, *, value, value_fn, **_):
+        def tried(u):
+            more = jax.tree.map(lambda v: 2 * v, u)
+            better = value_fn(optax.apply_updates(params, more)) < value
+            return jax.tree.map(lambda a, b: jnp.where(better, a, b), more, u)
+
+        return jax.lax.cond(value > 0.5, tried, lambda u: u, updates), state
+
+    return optax.GradientTransformationExtraArgs(lambda params: optax.EmptyState(), update)
+
+
 MAKERS = {
     "adam": lambda: optax.adam(1e-2),
     "momentum": lambda: optax.sgd(1e-2, momentum=0.9, nesterov=True),
@@ -34,6 +58,8 @@ MAKERS = {
     "armijo-stored": lambda: optax.chain(
         optax.sgd(8.0), optax.scale_by_backtracking_linesearch(20, store_grad=True)
     ),
+    "halving": lambda: optax.chain(optax.sgd(40.0), halving()),
+    "doubling": lambda: optax.chain(optax.sgd(0.1), doubling()),
 }
 
 
@@ -96,6 +122,33 @@ def test_calls_are_what_the_problem_saw(name):
         assert int(calls.value) == int(calls.gradient)
     if name == "armijo":
         assert int(calls.gradient) == 6 < int(calls.value) - 6 + 1
+    if name == "halving":
+        assert int(calls.value) > 6 + 6
+    if name == "doubling":  # not at every step
+        assert 6 < int(calls.value) < 6 + 6
+
+
+def after(solver, x, steps):
+    problem = fr.Composite(objective).lifted(x)
+    state = solver.init(problem, x, key=jax.random.key(0))
+    return jax.lax.fori_loop(0, steps, lambda t, s: solver.step(problem, s, key=jax.random.key(t)), state)
+
+
+def test_an_estimate_now_and_then_is_counted_when_it_is_made():
+    """250 updates with a spectrum every 100: three of them, each a gradient and three products."""
+    solver = Optax(fr.optimizers.slq_lr(every=100))
+    calls = jax.jit(lambda x: after(solver, x, 250))(start()).calls
+    assert int(calls.gradient) == int(calls.value) == 250 + 3 * (1 + 3)
+
+
+def test_members_of_a_batch_are_counted_each():
+    solver = Optax(optax.chain(optax.sgd(10.0), doubling(), halving()))
+    starts = jax.tree.map(lambda v: jnp.stack([v, 0 * v, 3 * v]), start())
+    run = jax.jit(lambda x: after(solver, x, 4).calls.value)
+    together = jax.vmap(run)(starts).tolist()
+    member = lambda i: jax.tree.map(lambda v: v[i], starts)  # noqa: E731
+    assert together == [int(run(member(i))) for i in range(3)]
+    assert len(set(together)) > 1
 
 
 def test_minibatches_are_unbiased_and_counted():
@@ -166,12 +219,3 @@ def test_errors():
         Optax(optax.adam(0.1), batch_size=0)
     with pytest.raises(TypeError, match="needs smooth"):
         fr.solve(fr.Composite(objective, fr.convex.L1(0.1)), start(), Optax(optax.adam(0.1)))
-
-    def looping(updates, state, params, *, value_fn, **_):
-        return jax.lax.while_loop(
-            lambda u: value_fn(u) > 1, lambda u: jax.tree.map(lambda v: v / 2, u), updates
-        ), state
-
-    tx = optax.GradientTransformationExtraArgs(lambda params: optax.EmptyState(), looping)
-    with pytest.raises(TypeError, match="in a loop and does not say how often"):
-        fr.solve(fr.Composite(objective), start(), Optax(tx))

@@ -153,8 +153,8 @@ class Optax(Solver):
 
     Transformations that ask for more are given ``value``, ``grad`` and ``value_fn``, so that line searches,
     L-BFGS and Polyak steps work, and what else the problem has for them (``layer_input``). Where a line
-    search keeps the value and gradient of the point it accepted, they are not computed again. Its trials
-    are counted.
+    search keeps the value and gradient of the point it accepted, they are not computed again. What a
+    transformation evaluates of its own accord is counted, in loops and conditionals as often as it is made.
 
     Args:
         tx: an `optax.GradientTransformation`, with its learning rate. `Optax.of` makes one whose
@@ -163,7 +163,7 @@ class Optax(Solver):
             own, or the whole sum, when left out. With a constant learning rate batches do not converge.
 
     Raises:
-        TypeError: ``tx`` is no transformation, or calls the objective in a loop of unknown length.
+        TypeError: ``tx`` is no transformation.
 
     Source:
         DeepMind et al. 2020, The DeepMind JAX ecosystem, github.com/google-deepmind/optax.
@@ -258,18 +258,9 @@ class Optax(Solver):
             return optax.apply_updates(x, updates), inner
 
         with precision_of(x):
-            (x, inner), counts, per_turn = run_counted(update, x, state.inner)
-        calls = calls.add(**counts)
-        if per_turn:
-            trials = _entries(inner, "num_linesearch_steps")
-            if not trials:
-                raise TypeError(
-                    f"{self.tx!r} calls the objective in a loop and does not say how often, so its calls "
-                    "cannot be counted; use one whose state has num_linesearch_steps"
-                )
-            calls = calls.add(**{k: n * sum(trials) for k, n in per_turn.items()})
+            (x, inner), counts = run_counted(update, x, state.inner)
         x, inner = handed.same_types((x, inner), (state.x, state.inner))
-        return OptaxState(x, calls, inner)
+        return OptaxState(x, calls.add(**counts), inner)
 
     @classmethod
     def presets(cls) -> dict[str, Solver]:

@@ -59,7 +59,8 @@ class Optimistix(Solver):
 
     A minimiser's trial costs one value and one gradient. A trial of the others costs one value (of the
     residual) and, where the solver linearises there, as many Jacobian-vector products as there are
-    unknowns: the Jacobian is formed once and kept, dense. Factorisations are counted as in the program.
+    unknowns: the Jacobian is formed once and kept, dense. Trials in a solver's own loops and conditionals are
+    counted as often as they are made, factorisations too.
 
     Args:
         solver: an `optimistix.AbstractMinimiser`, `AbstractLeastSquaresSolver`, `AbstractRootFinder` or
@@ -142,25 +143,16 @@ class Optimistix(Solver):
 
     def init(self, problem: Problem, x0: PyTree[Array], *, key: PRNGKeyArray) -> OptimistixState:
         with precision_of(x0):
-            inner, counts = self._counted(self._program(problem)[0], x0)
+            inner, counts = run_counted(self._program(problem)[0], x0)
         return OptimistixState(x0, Calls().add(**counts), inner)
 
     def step(self, problem: Problem, state: OptimistixState, *, key: PRNGKeyArray) -> OptimistixState:
         init, step, _ = self._program(problem)
         with precision_of(state.x):
             jax.eval_shape(init, state.x)  # for what is static in the state; nothing is computed
-            (x, inner), counts = self._counted(step, state.x, state.inner)
+            (x, inner), counts = run_counted(step, state.x, state.inner)
         x, inner = handed.same_types((x, inner), (state.x, state.inner))
         return OptimistixState(x, state.calls.add(**counts), inner)
-
-    def _counted(self, program: Callable, *args: Any) -> tuple[Any, dict[str, int]]:
-        out, counts, per_turn = run_counted(program, *args)
-        if set(per_turn) - {"factorisation"}:
-            raise TypeError(
-                f"{type(self.structure).__name__} calls the function in a loop of its own, where calls "
-                "cannot be counted; use a solver that evaluates once a step"
-            )
-        return out, counts
 
     @classmethod
     def presets(cls) -> dict[str, Solver]:
