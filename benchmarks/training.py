@@ -25,7 +25,7 @@ def condensed(comparison: Comparison) -> dict:
     steps = comparison.costs(comparison.goals[0], "step")
     rows = []
     for s, solver in enumerate(plan.solvers):
-        trained = {p.name: t for p in plan.problems if (t := comparison.training(p, solver.name))}
+        trained = {p.name: t for p in plan.problems if (t := comparison.outcome(p, solver.name))}
         if not trained:
             continue
         memory = [t.state for t in trained.values() if t.state is not None]
