@@ -9,6 +9,7 @@ import pytest
 from frechet.optimizers.adamp import adamp, scale_by_sgdp, sgdp
 from frechet.optimizers.layout import EQUINOX, FLAX
 from frechet.optimizers.radial import radial_coefficient, remove_radial
+from tests.optimizers.trajectory import updates_at
 
 SHAPES = {"dense": (6, 6), "conv": (3, 3, 2, 4), "bias": (6,), "scale": ()}  # channels last
 LR, WD, DELTA, RATIO, EPS = 0.01, 0.1, 0.1, 0.1, 1e-8
@@ -73,18 +74,6 @@ def reference_sgdp(G, W, nesterov, mu=0.9, dampening=0.2):
     return np.array(steps)
 
 
-def run(tx, G, W):
-    @jax.jit
-    def trajectory(G, W):
-        def step(state, gw):
-            updates, state = tx.update(gw[0], state, gw[1])
-            return state, updates
-
-        return jax.lax.scan(step, tx.init(jax.tree.map(lambda w: w[0], W)), (G, W))[1]
-
-    return trajectory(G, W)
-
-
 METHODS = {
     "adamp": (lambda **k: adamp(LR, weight_decay=WD, **k), reference_adamp),
     "sgdp": (lambda **k: sgdp(LR, dampening=0.2, weight_decay=WD, **k), reference_sgdp),
@@ -96,7 +85,7 @@ METHODS = {
 def test_agrees_with_the_formulas_over_100_steps(method, nesterov, precision):
     make, reference = METHODS[method]
     G, W = inputs(100, precision)
-    found = run(make(nesterov=nesterov), G, W)
+    found = updates_at(make(nesterov=nesterov), G, W)
     for k in SHAPES:
         expected = reference(G[k].astype(np.float64), W[k].astype(np.float64), nesterov)
         assert found[k].dtype == precision
@@ -110,19 +99,19 @@ def test_channels_first_is_the_same_transposed(method):
     G, W = inputs(12, np.float32)
     del G["scale"], W["scale"]
     first = lambda tree: {k: np.moveaxis(v, -1, 1) if v.ndim > 2 else v for k, v in tree.items()}  # noqa: E731
-    found = first(run(make(channel_axis=FLAX), G, W))
-    moved = run(make(channel_axis=EQUINOX), first(G), first(W))
+    found = first(updates_at(make(channel_axis=FLAX), G, W))
+    moved = updates_at(make(channel_axis=EQUINOX), first(G), first(W))
     for k in found:
         np.testing.assert_allclose(found[k], moved[k], rtol=1e-5, atol=1e-7)
     # The axis matters: taken for channels first, the same arrays are another problem.
-    assert np.abs(run(make(channel_axis=EQUINOX), G, W)["dense"] - found["dense"]).max() > 1e-4
+    assert np.abs(updates_at(make(channel_axis=EQUINOX), G, W)["dense"] - found["dense"]).max() > 1e-4
 
 
 def test_sgdp_first_two_steps_by_hand():
     # One channel, w = (3, 4): g = (4, -3) is orthogonal, so p = g, then g + mu b = 1.9 g; decay is a tenth.
     # Then the momentum g at weights g: all of it is radial, what is left is the new gradient's 1.9 w.
     w, g = np.array([[3.0], [4.0]]), np.array([[4.0], [-3.0]])
-    found = run(
+    found = updates_at(
         sgdp(0.1, nesterov=True, weight_decay=0.01),
         np.stack([g, w]).astype(np.float32),
         np.stack([w, g]).astype(np.float32),
@@ -134,7 +123,7 @@ def test_weights_that_are_not_scale_invariant_see_adamw():
     # cos(g, w) = 1: never projected, and decayed in full. Biases never are, even when orthogonal.
     W = {"w": np.ones((1, 4, 3), np.float32), "b": np.array([[1.0, 0.0]], np.float32)}
     G = {"w": 0.3 * W["w"], "b": np.array([[0.0, 2.0]], np.float32)}
-    found, expected = (run(make(0.1, weight_decay=0.1), G, W) for make in (adamp, optax.adamw))
+    found, expected = (updates_at(make(0.1, weight_decay=0.1), G, W) for make in (adamp, optax.adamw))
     for k in W:
         np.testing.assert_allclose(found[k], expected[k], rtol=2e-5)  # Optax's bias correction is off by 1e-5
 
@@ -155,7 +144,7 @@ def test_no_parameters_no_weights_no_gradients():
         with pytest.raises(ValueError, match="need the parameters"):
             make().update(one, make().init(one))
         G, W = (0 * one, one, none), (one, 0 * one, none)
-        for found, w in zip(run(make(), G, W), W, strict=True):
+        for found, w in zip(updates_at(make(), G, W), W, strict=True):
             assert found.shape == w.shape and np.all(np.isfinite(found))
 
 

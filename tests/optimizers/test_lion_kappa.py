@@ -13,6 +13,7 @@ from frechet import convex
 from frechet.optimizers.conjugate import DecayPenalty, conjugate_value
 from frechet.optimizers.kappa import EpsilonInsensitive, KLargest, LogCosh, LpNorm, PseudoHuber
 from frechet.optimizers.lion_kappa import lion_kappa, scale_by_lion_kappa
+from tests.optimizers.trajectory import trajectory
 
 E = 0.3
 GROUPS = np.array([0, 0, 1, 2, 2, 2])
@@ -53,27 +54,13 @@ def _shaped(name: str, v: Any) -> Any:
     return v.reshape(*v.shape[:-1], 3, 2) if name == "nuclear" else v
 
 
-def _run(tx: Any, gradients: Any, x0: Any) -> Any:
-    """The iterates and the updates."""
-
-    @jax.jit
-    def loop(gradients, x0):
-        def step(carry, g):
-            x, state = carry
-            updates, state = tx.update(g, state, x)
-            x = optax.apply_updates(x, updates)
-            return (x, state), (x, updates)
-
-        return jax.lax.scan(step, (x0, tx.init(x0)), gradients)[1]
-
-    return loop(gradients, x0)
-
-
 @pytest.mark.parametrize("name", MEMBERS)
 def test_updates_are_those_of_the_table_over_a_hundred_random_gradients(precision, name):
     kappa, gradient = MEMBERS[name]
     g = 3 * np.random.default_rng(0).normal(size=(100, 6)).astype(precision)
-    updates = _run(scale_by_lion_kappa(kappa), _shaped(name, g), _shaped(name, np.zeros(6, precision)))[1]
+    updates = trajectory(scale_by_lion_kappa(kappa), _shaped(name, g), _shaped(name, np.zeros(6, precision)))[
+        1
+    ]
     m = np.zeros(6)
     for t in range(100):
         c = 0.9 * m + 0.1 * g[t].astype(np.float64)
@@ -88,7 +75,9 @@ def test_by_default_it_is_optax_lion_to_the_bit(precision):
     rng = np.random.default_rng(0)
     g = {k: jnp.asarray(rng.normal(size=(100, *s)), precision) for k, s in {"w": (4, 3), "b": ()}.items()}
     start = jax.tree.map(lambda v: 2 * jnp.ones_like(v[0]), g)
-    ours, theirs = (_run(make(0.01, weight_decay=0.1), g, start)[0] for make in (lion_kappa, optax.lion))
+    ours, theirs = (
+        trajectory(make(0.01, weight_decay=0.1), g, start)[0] for make in (lion_kappa, optax.lion)
+    )
     assert all(np.array_equal(ours[k], theirs[k]) for k in g)
 
 
@@ -97,7 +86,7 @@ def test_half_the_squared_norm_gives_momentum_with_either_form_of_decay(precisio
     g = np.random.default_rng(0).normal(size=(100, 6)).astype(precision)
     schedule = lambda t: 0.1 - 0.001 * t  # noqa: E731
     tx = lion_kappa(schedule, weight_decay=0.5, kappa=convex.SquaredL2(), proximal=proximal)
-    path = _run(tx, g, jnp.ones(6, precision))[0]
+    path = trajectory(tx, g, jnp.ones(6, precision))[0]
     x, m = np.ones(6), np.zeros(6)
     for t in range(100):
         rate, c = 0.1 - 0.001 * t, 0.9 * m + 0.1 * g[t].astype(np.float64)
@@ -127,7 +116,7 @@ def test_the_trace_of_the_box():
 @pytest.mark.parametrize("name", MEMBERS)
 def test_a_gradient_of_zero_moves_nothing(name):
     x = _shaped(name, jnp.zeros(6))
-    assert not np.any(_run(scale_by_lion_kappa(MEMBERS[name][0]), x[None], x)[1])
+    assert not np.any(trajectory(scale_by_lion_kappa(MEMBERS[name][0]), x[None], x)[1])
 
 
 @pytest.mark.parametrize("g", [convex.L1(), convex.ElasticNet(), convex.TotalVariation1D()])
@@ -193,7 +182,7 @@ def test_functions_of_parts_have_the_conjugates_of_their_parts():
     assert conjugate_value(rows, y) == 0 and conjugate_value(rows, 1.01 * y) == np.inf
     parts = convex.PerLeaf({"w": rows, "b": convex.SquaredL2()})
     assert conjugate_value(parts, {"w": y, "b": jnp.array([2.0])}) == 2
-    updates = _run(
+    updates = trajectory(
         scale_by_lion_kappa(parts), {"w": y[None], "b": jnp.ones((1, 1))}, {"w": y, "b": jnp.ones(1)}
     )
     assert np.allclose(updates[1]["w"][0], y) and np.allclose(updates[1]["b"], 0.1)

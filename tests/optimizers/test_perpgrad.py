@@ -7,6 +7,7 @@ import optax
 import pytest
 
 from frechet.optimizers.perpgrad import perpendicular_gradient, perpgrad, weight_alignment
+from tests.optimizers.trajectory import updates_at
 
 SHAPES = {"kernel": (6, 4), "conv": (3, 2, 2), "bias": (5,)}
 
@@ -21,22 +22,10 @@ def perpendicular(g, w, renormalise):
     return p * (np.linalg.norm(g) / (np.linalg.norm(p) + 1e-30)) if renormalise else p
 
 
-def run(tx, G, W):
-    @jax.jit
-    def trajectory(G, W):
-        def step(state, gw):
-            updates, state = tx.update(gw[0], state, gw[1])
-            return state, updates
-
-        return jax.lax.scan(step, tx.init(jax.tree.map(lambda w: w[0], W)), (G, W))[1]
-
-    return trajectory(G, W)
-
-
 @pytest.mark.parametrize("renormalise", [True, False])
 def test_agrees_with_the_formula_over_100_steps(renormalise, precision):
     G, W = inputs(precision)
-    found = run(perpendicular_gradient(renormalise), G, W)
+    found = updates_at(perpendicular_gradient(renormalise), G, W)
     for k in SHAPES:
         g, w, u = (x[k].astype(np.float64) for x in (G, W, jax.tree.map(np.asarray, found)))
         expected = np.array([perpendicular(a, b, renormalise) for a, b in zip(g, w, strict=True)])
@@ -55,7 +44,7 @@ def test_perpgrad_is_adamw_on_them(precision):
     """The reference computes in the same precision: the bias correction of float32 is part of AdamW."""
     G, W = inputs(precision)
     lr, b1, b2, eps, decay = (precision.type(x) for x in (0.01, 0.9, 0.99, 1e-25, 0.1))
-    found = run(perpgrad(weight_decay=0.1), G, W)
+    found = updates_at(perpgrad(weight_decay=0.1), G, W)
     for k in SHAPES:
         m = v = np.zeros(SHAPES[k], precision)
         expected = []
@@ -88,7 +77,7 @@ def test_the_edges_of_the_projection():
 @pytest.mark.parametrize("size", [1e-10, 1e-21, 1e-30])
 def test_gradients_whose_squares_underflow_take_no_huge_step(size):
     g, w = size * np.array([[1.0, -2.0]], np.float32), np.array([[1.0, 1.0]], np.float32)
-    updates = run(perpgrad(0.01), g, w)
+    updates = updates_at(perpgrad(0.01), g, w)
     assert 0 < jnp.max(jnp.abs(updates)) <= 0.01 * (1 + 1e-4)
 
 

@@ -16,23 +16,7 @@ from frechet.optimizers.random_scaling import (
     random_scaling,
     scale_by_exponential,
 )
-
-
-def _run(tx: Any, gradients: Any, x0: Any) -> Any:
-    """The iterates after each of the given gradients, the updates, and the last state."""
-
-    @jax.jit
-    def loop(gradients, x0):
-        def step(carry, g):
-            x, state = carry
-            updates, state = tx.update(g, state, x)
-            x = optax.apply_updates(x, updates)
-            return (x, state), (x, updates)
-
-        (_, state), trace = jax.lax.scan(step, (x0, tx.init(x0)), gradients)
-        return *trace, state
-
-    return loop(gradients, x0)
+from tests.optimizers.trajectory import trajectory
 
 
 def _gradients(precision: Any) -> Any:
@@ -43,14 +27,16 @@ def _gradients(precision: Any) -> Any:
 
 def _draws(seed: int, n: int) -> np.ndarray:
     """The scales of a run, drawn by themselves."""
-    found = _run(scale_by_exponential(seed), jnp.ones((n, 1)), jnp.zeros(1))[1]
+    found = trajectory(scale_by_exponential(seed), jnp.ones((n, 1)), jnp.zeros(1))[1]
     return np.asarray(found, np.float64)[:, 0]
 
 
 def test_it_is_the_formula_over_a_hundred_random_gradients(precision):
     g, eta, beta, mu = _gradients(precision), 0.3, 0.9, 0.5
     start = jax.tree.map(lambda v: jnp.ones_like(v[0]), g)
-    x, _, state = _run(optax.chain(random_scaling(eta, beta, mu, key=7), average_iterates(beta)), g, start)
+    x, _, state = trajectory(
+        optax.chain(random_scaling(eta, beta, mu, key=7), average_iterates(beta)), g, start
+    )
     s = _draws(7, 100)
     for k in g:
         delta, at, mean = 0.0, np.ones(g[k].shape[1:]), 0.0
@@ -71,14 +57,14 @@ def test_without_the_scale_it_is_sgd_with_momentum(mu):
         g = _gradients(jnp.float64)
         start = jax.tree.map(lambda v: v[0], g)
         momentum = 0.9 / (1 + 0.3 * mu)
-        ours = _run(discounted_descent(0.3, 0.9, mu), g, start)[0]
-        sgd = _run(optax.sgd(0.3 * momentum, momentum), g, start)[0]
+        ours = trajectory(discounted_descent(0.3, 0.9, mu), g, start)[0]
+        sgd = trajectory(optax.sgd(0.3 * momentum, momentum), g, start)[0]
         assert all(np.max(np.abs(ours[k] - sgd[k])) < 1e-12 for k in g)
 
 
 def test_a_schedule_enters_momentum_with_the_rate_of_its_time():
     rate = lambda t: 1.0 / (t + 1)  # noqa: E731
-    updates = _run(discounted_descent(rate, 0.5), jnp.ones((2, 1)), jnp.zeros(1))[1]
+    updates = trajectory(discounted_descent(rate, 0.5), jnp.ones((2, 1)), jnp.zeros(1))[1]
     assert np.allclose(updates[:, 0], [-0.5, -0.5], atol=1e-7)  # the second: (-0.5 - 1/2) / 2
 
 
@@ -95,7 +81,7 @@ def test_scales_are_exponential_over_keys_and_over_steps():
 
 def test_one_scale_for_all_leaves_and_another_each_step_and_key():
     g = {"w": jnp.ones((50, 4, 3)), "b": jnp.ones(50), "half": jnp.ones((50, 2), jnp.bfloat16)}
-    u = _run(scale_by_exponential(3), g, jax.tree.map(lambda v: v[0], g))[1]
+    u = trajectory(scale_by_exponential(3), g, jax.tree.map(lambda v: v[0], g))[1]
     assert np.all(u["w"] == u["w"][:, :1, :1]) and np.array_equal(u["w"][:, 0, 0], u["b"])
     assert np.array_equal(u["half"][:, 0], u["b"].astype(jnp.bfloat16))
     assert len(np.unique(u["b"])) == 50
@@ -104,7 +90,7 @@ def test_one_scale_for_all_leaves_and_another_each_step_and_key():
 
 def test_a_key_may_be_given_as_such():
     tx = scale_by_exponential(jax.random.key(3))
-    u = _run(tx, jnp.ones((5, 1)), jnp.zeros(1))[1]
+    u = trajectory(tx, jnp.ones((5, 1)), jnp.zeros(1))[1]
     assert np.array_equal(u[:, 0], _draws(3, 5))
     problem = fr.Composite(lambda x: jnp.sum((x - 1) ** 2))
     ends = [
@@ -120,7 +106,7 @@ def test_the_whole_update_of_adamw_is_scaled_its_decay_included():
     g = _gradients(jnp.float32)
     start = jax.tree.map(lambda v: 3 * jnp.ones_like(v[0]), g)
     adamw = optax.adamw(0.1, weight_decay=0.5)
-    u = _run(online_to_nonconvex(adamw, key=5), g, start)[1]
+    u = trajectory(online_to_nonconvex(adamw, key=5), g, start)[1]
     first = jax.tree.map(lambda v: v[0], g)
     plain: Any = adamw.update(first, adamw.init(start), start)[0]
     assert all(np.allclose(u[k][0], _draws(5, 1)[0] * plain[k], rtol=1e-6) for k in g)
