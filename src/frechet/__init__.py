@@ -35,13 +35,19 @@ if TYPE_CHECKING:
     from frechet.problems import Composite as Composite
     from frechet.problems import Constrained as Constrained
     from frechet.problems import FiniteSum as FiniteSum
+    from frechet.problems import FiniteSumInclusion as FiniteSumInclusion
+    from frechet.problems import FiniteSumSaddle as FiniteSumSaddle
     from frechet.problems import FixedPoint as FixedPoint
+    from frechet.problems import Game as Game
+    from frechet.problems import Inclusion as Inclusion
     from frechet.problems import KKTPoint as KKTPoint
     from frechet.problems import LeastSquares as LeastSquares
     from frechet.problems import LinearComposite as LinearComposite
     from frechet.problems import PrimalDual as PrimalDual
     from frechet.problems import QuadraticProgram as QuadraticProgram
     from frechet.problems import Root as Root
+    from frechet.problems import Saddle as Saddle
+    from frechet.problems import SaddlePoint as SaddlePoint
     from frechet.problems import Target as Target
     from frechet.problems import Training as Training
 
@@ -54,13 +60,19 @@ _KINDS = (
     "Composite",
     "Constrained",
     "FiniteSum",
+    "FiniteSumInclusion",
+    "FiniteSumSaddle",
     "FixedPoint",
+    "Game",
+    "Inclusion",
     "KKTPoint",
     "LeastSquares",
     "LinearComposite",
     "PrimalDual",
     "QuadraticProgram",
     "Root",
+    "Saddle",
+    "SaddlePoint",
     "Target",
     "Training",
 )

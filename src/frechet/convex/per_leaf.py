@@ -42,6 +42,11 @@ class PerLeaf(Function):
     functions: PyTree[Function] = eqx.field(converter=_checked)
 
     @property
+    def smooth(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Whether every part is, so that it is zero."""
+        return all(g.smooth for g in jax.tree.leaves(self.functions, is_leaf=_is_function))
+
+    @property
     def box(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
         """Whether every part is."""
         return all(g.box for g in jax.tree.leaves(self.functions, is_leaf=_is_function))

@@ -61,20 +61,8 @@ def residual(problem: Problem, x: PyTree[Array]) -> Scalar:
     if not problem.testable:
         return jnp.full((), jnp.nan, jnp.result_type(*[v.real.dtype for v in jax.tree.leaves(x)]))
     F = problem.optimality(x)
-    want, got = jax.tree.structure(x), jax.tree.structure(F)
-    if want != got:
-        raise TypeError(f"optimality(x) has structure {got}, x has {want}; return a pytree like x")
-    for (path, v), f in zip(jax.tree_util.tree_leaves_with_path(x), jax.tree.leaves(F), strict=True):
-        if jnp.shape(v) != jnp.shape(f) or jnp.result_type(v) != jnp.result_type(f):
-            raise TypeError(
-                f"x{jax.tree_util.keystr(path)} is {_form(v)} but optimality(x) there is {_form(f)}; "
-                "give x0 the shape and dtype of the data"
-            )
+    tree.require_like(x, F, "optimality(x)")
     return tree.norm(F)
-
-
-def _form(v: Array) -> str:
-    return f"{jnp.result_type(v)}{list(jnp.shape(v))}"
 
 
 class Verdict(NamedTuple):

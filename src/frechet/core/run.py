@@ -210,11 +210,15 @@ def run(
     )
 
 
+# No tolerance or budget changes these.
+_FINAL = (Ending.NONFINITE, Ending.STALLED, Ending.INFEASIBLE, Ending.UNBOUNDED, Ending.NONMONOTONE)
+
+
 def _reconsidered(
     row: Mapping[str, float], code: int, tol: float, limit: int | None, budget: Budget
 ) -> Ending:
     """Whether a resumed run has anything left to do under today's tolerance and budget."""
-    if Ending(code) in (Ending.NONFINITE, Ending.STALLED, Ending.INFEASIBLE, Ending.UNBOUNDED):
+    if Ending(code) in _FINAL:
         return Ending(code)
     if row.get("residual", math.inf) <= tol:
         return Ending.CONVERGED

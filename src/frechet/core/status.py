@@ -19,6 +19,7 @@ class Ending(enum.IntEnum):
     INTERRUPTED = 6
     INFEASIBLE = 7
     UNBOUNDED = 8
+    NONMONOTONE = 9
 
 
 class Origin(enum.IntEnum):
@@ -42,6 +43,7 @@ _ADVICE = {
     Ending.INTERRUPTED: "interrupted: stopped from outside; x is the latest iterate",
     Ending.INFEASIBLE: "infeasible: no point satisfies the constraints; x violates them least",
     Ending.UNBOUNDED: "unbounded: the objective falls without end; x is where the solver noticed",
+    Ending.NONMONOTONE: "nonmonotone: two points show that F is not monotone, and x does not converge",
 }
 _ORIGIN = {
     Origin.NOWHERE: "",

@@ -55,3 +55,20 @@ def _every(holds: Callable[[Any], Array], x: PyTree[Any]) -> Bool[Array, ""]:
     arrays = [v for v in jax.tree.leaves(x) if isinstance(v, jax.Array | np.ndarray | np.generic | float)]
     leaves = [v for v in arrays if jnp.issubdtype(jnp.result_type(v), jnp.inexact)]
     return functools.reduce(jnp.logical_and, [jnp.all(holds(v)) for v in leaves], jnp.asarray(True))
+
+
+def require_like(x: PyTree[Array], got: PyTree[Any], what: str) -> None:
+    """Raises a `TypeError` where ``got``, named by ``what``, has another form than ``x``."""
+    want, structure = jax.tree.structure(x), jax.tree.structure(got)
+    if want != structure:
+        raise TypeError(f"{what} has structure {structure}, x has {want}; return a pytree like x")
+    for (path, v), u in zip(jax.tree_util.tree_leaves_with_path(x), jax.tree.leaves(got), strict=True):
+        if jnp.shape(v) != jnp.shape(u) or jnp.result_type(v) != jnp.result_type(u):
+            raise TypeError(
+                f"x{jax.tree_util.keystr(path)} is {_form(v)} but {what} there is {_form(u)}; "
+                "give x0 the shape and dtype of the data"
+            )
+
+
+def _form(v: Any) -> str:
+    return f"{jnp.result_type(v)}{list(jnp.shape(v))}"

@@ -13,6 +13,7 @@ from frechet.convex.zero import Zero
 from frechet.core import lift, tree
 from frechet.problems.minimisation import Minimisation
 from frechet.problems.smooth_part import SmoothPart
+from frechet.problems.start import within_bounds
 
 
 class Composite(SmoothPart, Minimisation):
@@ -117,8 +118,7 @@ class Composite(SmoothPart, Minimisation):
         return offered | getattr(self.f, "offers", dict)()
 
     def start(self, x0: PyTree[Array]) -> PyTree[Array]:
-        # Bounds hold from the first evaluation on: outside them f may not be defined.
-        return _projected(self.g, x0) if self.g.box and not self.g.smooth else x0
+        return within_bounds(self.g, x0)
 
     def lifted(self, x: PyTree[Array]) -> "Composite":
         f = lift.lift(self.f, x, what="objective")
@@ -131,8 +131,3 @@ class Composite(SmoothPart, Minimisation):
         if self.g.smooth:
             return "frechet.solvers.second_order.newton_cg:NewtonCG"
         return "frechet.solvers.proximal.fista:FISTA"
-
-
-@jax.jit
-def _projected(g: Function, x: PyTree[Array]) -> PyTree[Array]:
-    return g.prox(x, 1.0)

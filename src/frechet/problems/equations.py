@@ -11,7 +11,8 @@ from frechet.core import lift, tree
 from frechet.core.problem import Problem
 
 
-def _half_square(r: PyTree[Array]) -> Scalar:
+def half_square(r: PyTree[Array]) -> Scalar:
+    """Half the squared Euclidean norm over all leaves."""
     return jnp.asarray(0.5 * sum(jnp.sum(jnp.square(v)) for v in jax.tree.leaves(r)))
 
 
@@ -60,7 +61,7 @@ class Root(Problem):
         return lift.call(self.F, x)
 
     def objective(self, x: PyTree[Array]) -> Scalar:
-        return _half_square(self.optimality(x))
+        return half_square(self.optimality(x))
 
     def offers(self) -> dict[str, str]:
         offered = {"equation": "F(x)"}
@@ -100,7 +101,7 @@ class FixedPoint(Problem):
         return tree.subtract(x, self.apply(x))
 
     def objective(self, x: PyTree[Array]) -> Scalar:
-        return _half_square(self.optimality(x))
+        return half_square(self.optimality(x))
 
     def offers(self) -> dict[str, str]:
         return {"map": "T(x)"}

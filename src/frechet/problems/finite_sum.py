@@ -1,11 +1,12 @@
 """A mean of many terms, which can be sampled."""
 
 from collections.abc import Callable
+from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Int, PyTree, Scalar
+from jaxtyping import Array, Int, PyTree
 
 from frechet.convex.function import Function
 from frechet.convex.zero import Zero
@@ -16,9 +17,18 @@ from frechet.problems.composite import Composite
 class Mean(eqx.Module):
     r"""$x \mapsto \frac1n \sum_i \ell(x, d_i)$ over the leading axis of every leaf of ``data``.
 
+    Terms may be functions of several points, and pytrees of arrays: the mean is taken leaf by leaf.
+
     Args:
-        loss: ``loss(x, one_datum)``, a scalar.
+        loss: ``loss(*points, one_datum)``; of an objective a scalar.
         data: a pytree whose leaves share their leading axis of length ``n``.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import frechet as fr
+        >>> mean = fr.problems.Mean(lambda x, y, d: (d * x, d * y), jnp.array([1.0, 2.0, 6.0]))
+        >>> [float(v) for v in mean(1.0, 10.0)], float(mean.sampled(jnp.array([2]))(1.0, 10.0)[0])
+        ([3.0, 30.0], 6.0)
     """
 
     loss: Callable
@@ -35,8 +45,9 @@ class Mean(eqx.Module):
         """How many terms there are."""
         return jax.tree.leaves(self.data)[0].shape[0]
 
-    def __call__(self, x: PyTree[Array]) -> Scalar:
-        return jnp.mean(jax.vmap(lambda d: lift.call(self.loss, x, d))(self.data))
+    def __call__(self, *points: PyTree[Array]) -> Any:
+        terms = jax.vmap(lambda d: lift.call(self.loss, *points, d))(self.data)
+        return jax.tree.map(lambda v: jnp.mean(v, axis=0), terms)
 
     def sampled(self, indices: Int[Array, " batch"]) -> "Mean":
         """The mean over the terms at ``indices``."""
@@ -46,10 +57,10 @@ class Mean(eqx.Module):
         """The oracles beyond value and gradient."""
         return {"sample": "gradients of single terms"}
 
-    def lifted(self, x: PyTree[Array]) -> "Mean":
+    def lifted(self, *points: PyTree[Array]) -> "Mean":
         """With the loss made a pytree."""
         datum = jax.tree.map(lambda v: jax.ShapeDtypeStruct(jnp.shape(v)[1:], jnp.result_type(v)), self.data)
-        loss = lift.lift(self.loss, x, datum, what="loss")
+        loss = lift.lift(self.loss, *points, datum, what="loss")
         return self if loss is self.loss else Mean(loss, self.data)
 
 

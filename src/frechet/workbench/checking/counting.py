@@ -41,6 +41,8 @@ _COSTS: dict[str, Callable[..., dict[str, int]]] = {
     "adjoint": lambda problem, u, x: {"matvec": 1},
     "linear_min": lambda problem, direction: {"linear_min": 1},
     "vertex_products": lambda problem, direction: {"linear_min": 1},
+    "operator": lambda problem, z: {"gradient": 1},
+    "sample_operator": lambda problem, z, indices: {"sample": indices.size},
     "lagrangian_gradient": lambda problem, z: {"gradient": 1},
     "lagrangian_hvp": lambda problem, z, v: {"hvp": 1},
     "sample_value_and_gradient": lambda problem, x, indices: {"sample": indices.size},
@@ -49,7 +51,13 @@ _COSTS: dict[str, Callable[..., dict[str, int]]] = {
     "optimality": lambda problem, x: _map_cost(problem),
 }
 # Functions that a solver may differentiate itself: a gradient of a scalar, a product with a Jacobian.
-_DIFFERENTIATED = {"value": "gradient", "residual": "hvp", "apply": "hvp", "optimality": "hvp"}
+_DIFFERENTIATED = {
+    "value": "gradient",
+    "residual": "hvp",
+    "apply": "hvp",
+    "operator": "hvp",
+    "optimality": "hvp",
+}
 
 
 def instrumented(problem: Problem) -> tuple[Problem, Counter]:
