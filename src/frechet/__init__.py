@@ -31,12 +31,15 @@ if TYPE_CHECKING:
     from frechet.core.status import Ending as Ending
     from frechet.core.status import Origin as Origin
     from frechet.core.status import Status as Status
+    from frechet.problems import Bilevel as Bilevel
+    from frechet.problems import BilevelPoint as BilevelPoint
     from frechet.problems import Bounded as Bounded
     from frechet.problems import Composite as Composite
     from frechet.problems import Constrained as Constrained
     from frechet.problems import FiniteSum as FiniteSum
     from frechet.problems import FiniteSumInclusion as FiniteSumInclusion
     from frechet.problems import FiniteSumSaddle as FiniteSumSaddle
+    from frechet.problems import FiniteSumBilevel as FiniteSumBilevel
     from frechet.problems import FixedPoint as FixedPoint
     from frechet.problems import Game as Game
     from frechet.problems import Inclusion as Inclusion
@@ -56,12 +59,15 @@ __version__ = "0.1.0"
 # Loaded when named, so that `import frechet` stays light and the command line answers before JAX is loaded.
 _ROOMS = ("convex", "derivatives", "interop", "losses", "metrics", "optimizers", "problems", "solvers")
 _KINDS = (
+    "Bilevel",
+    "BilevelPoint",
     "Bounded",
     "Composite",
     "Constrained",
     "FiniteSum",
     "FiniteSumInclusion",
     "FiniteSumSaddle",
+    "FiniteSumBilevel",
     "FixedPoint",
     "Game",
     "Inclusion",

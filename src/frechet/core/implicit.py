@@ -43,10 +43,6 @@ def tangent(
     prox's own derivative rule picks. Where the problem knows of such a kink nearer than the solution is
     exact (see `Problem.near_kink`), a `DerivativeWarning` is issued at run time.
 
-    Up to `DENSE_UP_TO` unknowns the Jacobian is formed and factorised. Beyond, products alone are used:
-    conjugate gradients where the problem names its symmetric parts (see `Problem.symmetric_parts`), GMRES
-    elsewhere.
-
     Args:
         problem_of: makes the problem from its differentiable leaves.
         theta: those leaves that are perturbed.
@@ -64,6 +60,35 @@ def tangent(
             f"{problem.kind} has no optimality map to differentiate its solution through; "
             'use differentiate="unroll" or "none"'
         )
+    x_dot, regular = response(problem_of, theta, theta_dot, x, solver)
+    warn_unless(converged, regular, ~_near_kink(problem, x))
+    return x_dot
+
+
+def response(
+    problem_of: Callable[[list[Array]], Problem],
+    theta: list[Array],
+    theta_dot: list[Array],
+    x: PyTree[Array],
+    solver: lx.AbstractLinearSolver | None = None,
+) -> tuple[PyTree[Array], Bool[Array, ""]]:
+    r"""How ``x`` moves, were it a root of the optimality map: $-(\partial_x F)^{-1}\partial_\theta F\,\dot\theta$.
+
+    Up to `DENSE_UP_TO` unknowns the Jacobian is formed and factorised. Beyond, products alone are used:
+    conjugate gradients where the problem names its symmetric parts (see `Problem.symmetric_parts`), GMRES
+    elsewhere.
+
+    Args:
+        problem_of: makes the problem from its differentiable leaves.
+        theta: those leaves that are perturbed.
+        theta_dot: their tangents.
+        x: where the map is linearised.
+        solver: a Lineax solver to use instead of the default.
+
+    Returns:
+        The tangent of ``x``, and false where the Jacobian was formed and is singular.
+    """
+    problem = problem_of(theta)
     flat, unravel = ravel_pytree(x)
 
     def F(leaves: list[Array], z: Array) -> Array:
@@ -73,29 +98,26 @@ def tangent(
     # Under vmap it is batched wherever the Jacobian is: Equinox cannot transpose a solve where it is not.
     rhs = jnp.where(jnp.isnan(flat), jnp.nan, rhs)
     at_solution = lambda z: F(theta, z)  # noqa: E731
-    smooth = ~_near_kink(problem, x)
+    formed = jnp.asarray(True)
     if solver is None and not problem.isolated:
         solver = lx.SVD()
     if flat.size <= DENSE_UP_TO and not isinstance(solver, _MATRIX_FREE):
         operator = lx.MatrixLinearOperator(jax.jacfwd(at_solution)(flat))
         if solver is not None:
-            warn_unless(converged, jnp.asarray(True), smooth)
-            return unravel(_solve(operator, rhs, solver))
-        warn_unless(converged, _regular(operator.matrix), smooth)
-        return unravel(jnp.linalg.solve(operator.matrix, rhs))
+            return unravel(_solve(operator, rhs, solver)), formed
+        return unravel(jnp.linalg.solve(operator.matrix, rhs)), _regular(operator.matrix)
 
-    warn_unless(converged, jnp.asarray(True), smooth)
     tol = float(jnp.finfo(flat.dtype).eps) ** 0.75
     parts = problem.symmetric_parts(x) if solver is None else None
     if parts is not None:
         D, H = (lambda v, part=part: ravel_pytree(part(unravel(v)))[0] for part in parts)
-        return unravel(_solve_symmetric(D, H, rhs, lx.CG(rtol=tol, atol=tol, max_steps=10 * flat.size)))
+        cg = lx.CG(rtol=tol, atol=tol, max_steps=10 * flat.size)
+        return unravel(_solve_symmetric(D, H, rhs, cg)), formed
     operator = _operator(jax.linearize(at_solution, flat)[1], flat)
     if solver is not None:
-        return unravel(_solve(operator, rhs, solver))
-    return unravel(
-        _regular_solve(operator, rhs, lx.GMRES(rtol=tol, atol=tol, restart=64, max_steps=10 * flat.size))
-    )
+        return unravel(_solve(operator, rhs, solver)), formed
+    gmres = lx.GMRES(rtol=tol, atol=tol, restart=64, max_steps=10 * flat.size)
+    return unravel(_regular_solve(operator, rhs, gmres)), formed
 
 
 def _solve_symmetric(D: Product, H: Product, rhs: Array, cg: lx.CG) -> Array:

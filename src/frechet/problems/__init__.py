@@ -1,5 +1,8 @@
 """Problem kinds: each says which oracles it offers and what it means to be solved."""
 
+from frechet.problems.bilevel import Bilevel as Bilevel
+from frechet.problems.bilevel import BilevelPoint as BilevelPoint
+from frechet.problems.bilevel import FiniteSumBilevel as FiniteSumBilevel
 from frechet.problems.bounded import Bounded as Bounded
 from frechet.problems.composite import Composite as Composite
 from frechet.problems.constrained import Constrained as Constrained

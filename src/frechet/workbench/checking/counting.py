@@ -17,7 +17,7 @@ from frechet.core.solver import Solver, State
 from frechet.workbench.checking.canonical import Case
 from frechet.workbench.checking.common import FEW, key
 
-COUNTED = ("value", "gradient", "hvp", "prox", "sample")
+COUNTED = ("value", "gradient", "hvp", "prox", "sample", "sample_hvp", "outer_gradient", "outer_sample")
 # Watched where the kind has a method for them: elsewhere a solver may work on matrices or sets itself.
 COUNTED_BY = {"matvec": "forward", "linear_min": "linear_min"}
 
@@ -25,6 +25,20 @@ COUNTED_BY = {"matvec": "forward", "linear_min": "linear_min"}
 def _map_cost(problem: Problem) -> dict[str, int]:
     """What one evaluation of the optimality map costs."""
     return {"gradient": 1, "prox": 1} if "prox" in problem.offers() else {"value": 1}
+
+
+def _terms(whole: str, one: str) -> Callable[..., dict[str, int]]:
+    """The cost of an oracle that takes indices of terms last, or None for all of them."""
+
+    def cost(problem: Problem, *args: Any) -> dict[str, int]:
+        indices = args[-1] if len(args) and eqx.is_array(args[-1]) and _integer(args[-1]) else None
+        return {whole: 1} if indices is None else {one: indices.size}
+
+    return cost
+
+
+def _integer(v: Array) -> bool:
+    return jnp.issubdtype(v.dtype, jnp.integer)
 
 
 # What a call of each oracle method costs; methods that a kind does not have are not looked at.
@@ -41,6 +55,17 @@ _COSTS: dict[str, Callable[..., dict[str, int]]] = {
     "adjoint": lambda problem, u, x: {"matvec": 1},
     "linear_min": lambda problem, direction: {"linear_min": 1},
     "vertex_products": lambda problem, direction: {"linear_min": 1},
+    "outer_value": lambda problem, *_: {"value": 1},
+    "inner_value": lambda problem, *_: {"value": 1},
+    "outer_gradients": _terms("outer_gradient", "outer_sample"),
+    "inner_gradient": _terms("gradient", "sample"),
+    "inner_gradients": _terms("gradient", "sample"),
+    "inner_hvp": _terms("hvp", "sample_hvp"),
+    "inner_products": _terms("hvp", "sample_hvp"),
+    "inner_prox": lambda problem, y, step: {"prox": 1},
+    "joint_prox": lambda problem, x, y: {"prox": 1},
+    "constraints": lambda problem, x, y: {"value": 1},
+    "constrained_gradients": lambda problem, *_: {"gradient": 1},
     "operator": lambda problem, z: {"gradient": 1},
     "sample_operator": lambda problem, z, indices: {"sample": indices.size},
     "lagrangian_gradient": lambda problem, z: {"gradient": 1},
@@ -50,6 +75,8 @@ _COSTS: dict[str, Callable[..., dict[str, int]]] = {
     "apply": lambda problem, x: {"value": 1},
     "optimality": lambda problem, x: _map_cost(problem),
 }
+# Which argument of a product, the problem being the first, is the vector.
+_VECTOR = {"hvp": 2, "lagrangian_hvp": 2, "inner_hvp": 3, "inner_products": 3}
 # Functions that a solver may differentiate itself: a gradient of a scalar, a product with a Jacobian.
 _DIFFERENTIATED = {
     "value": "gradient",
@@ -89,9 +116,10 @@ def instrumented(problem: Problem) -> tuple[Problem, Counter]:
 
         @counted.def_jvp
         def rule(primals: tuple, tangents: tuple) -> tuple:
-            if name.endswith("hvp") and jax.tree.leaves(tangents[2]):
+            vector = tangents[_VECTOR[name]] if name in _VECTOR else None
+            if jax.tree.leaves(vector):
                 # Linearised in its vector: what costs is each product with the linear map, not making it.
-                tick(tangents[2], hvp=1)
+                tick(vector, **cost(*primals))
             else:
                 tick(primals[1:], **cost(*primals))
             if derivative and jax.tree.leaves(tangents[1]):
