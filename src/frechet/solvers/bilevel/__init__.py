@@ -1,0 +1,1 @@
+"""Solvers of bilevel problems, one file a method."""
