@@ -1,6 +1,7 @@
 """Conformance: every solver is run through checks that what it declares calls for; anybody's own too."""
 
 from frechet.workbench.checking import canonical_levels as canonical_levels
+from frechet.workbench.checking import canonical_operators as canonical_operators
 from frechet.workbench.checking.canonical import Case as Case
 from frechet.workbench.checking.runner import CheckResult as CheckResult
 from frechet.workbench.checking.runner import check_optimizer as check_optimizer

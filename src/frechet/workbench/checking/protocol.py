@@ -238,7 +238,7 @@ def check_init_is_cheap(solver: Solver, case: Case, steps: Steps) -> None:
     """``init`` does no work worth a step: two of each oracle at most, and one pass over the terms."""
     calls = steps.taken[0].calls.asdict()
     unknowns = sum(v.size for v in jax.tree.leaves(case.start()))
-    terms = getattr(getattr(case.problem(), "f", None), "count", 0)
+    terms = getattr(case.problem(), "count", 0)
     for name, count in calls.items():
         allowed = {"sample": max(2, terms), "hvp": 2 * unknowns}.get(name, 2)  # hvp: a Jacobian, say
         assert int(count) <= allowed, (
