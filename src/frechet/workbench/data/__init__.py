@@ -4,6 +4,9 @@ Every loader returns float64 or integer NumPy arrays that are read-only and load
 default precision when a problem is made of them.
 """
 
+from frechet.workbench.data.bilevel_quadratics import BilevelQuadratics as BilevelQuadratics
+from frechet.workbench.data.bilevel_quadratics import bilevel_quadratics as bilevel_quadratics
+from frechet.workbench.data.bilevel_quadratics import quadratic_term as quadratic_term
 from frechet.workbench.data.generated import sparse_regression as sparse_regression
 from frechet.workbench.data.nist import misra1a as misra1a
 from frechet.workbench.data.nist import thurber as thurber
