@@ -3,7 +3,7 @@
 import itertools
 import math
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -156,8 +156,8 @@ def _target(p: int) -> np.ndarray:
     return np.linspace(1.2, -0.9, p) if p > 1 else np.array([-0.5])
 
 
-def _boxes(t: Parameters, players: int = 1) -> list[Box]:
-    return [Box(t["lower"], t["upper"])] * players if "lower" in t else []
+def _boxes(t: Parameters) -> list[Box]:
+    return [Box(t["lower"], t["upper"])] if "lower" in t else []
 
 
 # ------------------------------------------------------------------ saddle points
@@ -196,14 +196,18 @@ def saddle() -> Iterable[Case]:
     """A saddle point in a box for either player, and one of a mean of terms; without bounds as well."""
 
     def whole(t: Parameters) -> Problem:
-        return Saddle(ConvexConcave(*(t[k] for k in "PQKab")), *_boxes(t, 2))
+        return Saddle(ConvexConcave(*(t[k] for k in "PQKab")), **_players(t))
 
     def mean(t: Parameters) -> Problem:
-        return FiniteSumSaddle(ConvexConcaveTerm(t["P"], t["Q"]), (t["K"], t["a"], t["b"]), *_boxes(t, 2))
+        return FiniteSumSaddle(ConvexConcaveTerm(t["P"], t["Q"]), tuple(t[k] for k in "Kab"), **_players(t))
 
     for make, name in ((whole, "saddle"), (mean, "mean of saddles")):
         for form, bounds in _places(_PAIRS):
             yield _case(form, name, make, _saddle_parameters(form, make is mean) | bounds)
+
+
+def _players(t: Parameters) -> dict[str, Any]:
+    return {name: box for box in _boxes(t) for name in ("g_x", "g_y")}
 
 
 def _saddle_parameters(form: _Form, terms: bool) -> Parameters:
@@ -224,30 +228,39 @@ def _saddle_parameters(form: _Form, terms: bool) -> Parameters:
 
 
 class Costs(UserFunction):
-    r"""$\tfrac12 z_i^\top M_{ii} z_i + z_i^\top (M_{ij} z_j + q_i)$ of two players $i \ne j$."""
+    r"""$x^\top(\tfrac12 Px + Ky + q_1)$ and $y^\top(\tfrac12 Qy + Jx + q_2)$ of the parts $x$, $y$."""
 
-    M: Array
+    P: Array
+    Q: Array
+    K: Array
+    J: Array
     q: Array
 
     def evaluate(self, z: tuple[Array, Array]) -> tuple[Scalar, Scalar]:
-        n, M = z[0].size, self.M
-        slopes = M @ jnp.concatenate(z) + self.q
-        first, second = slopes[:n] - 0.5 * M[:n, :n] @ z[0], slopes[n:] - 0.5 * M[n:, n:] @ z[1]
-        return z[0] @ first, z[1] @ second
+        x, y = z
+        first = 0.5 * self.P @ x + self.K @ y + self.q[: x.size]
+        second = 0.5 * self.Q @ y + self.J @ x + self.q[x.size :]
+        return x @ first, y @ second
 
 
 @canonical
 def game() -> Iterable[Case]:
     """Two players who bound their own parts; what one loses the other need not win."""
-    form = _Form("array", 4, lambda v: (v[:2], v[2:]))
-    couplings = np.array([[0.1, 0.6], [-0.3, 0.1]]), np.array([[-0.1, 0.2], [-0.5, 0.1]])
-    M = np.block([[_spread(2, 1), couplings[0]], [couplings[1], _spread(2, 2)]])
-    t = {"M": M, "q": -M @ _target(4), "lower": np.array(-0.7), "upper": np.array(0.8)}
+    t = {
+        "P": _spread(2, seed=1),
+        "Q": _spread(2, seed=2),
+        "K": np.array([[0.1, 0.6], [-0.3, 0.1]]),
+        "J": np.array([[-0.1, 0.2], [-0.5, 0.1]]),
+        "q": np.zeros(4),
+        "lower": np.array(-0.7),
+        "upper": np.array(0.8),
+    }
+    t["q"] = -_affine(t)[0] @ _target(4)
 
     def make(t: Parameters) -> Problem:
-        return Game(Costs(t["M"], t["q"]), PerLeaf(tuple(_boxes(t, 2))))
+        return Game(Costs(*(t[k] for k in "PQKJq")), PerLeaf(tuple(_boxes(t) * 2)))
 
-    yield _case(form, "game", make, t)
+    yield _case(_Form("array", 4, lambda v: (v[:2], v[2:])), "game", make, t)
 
 
 # ------------------------------------------------------------------ their solutions
@@ -258,10 +271,11 @@ def _affine(t: Parameters) -> tuple[np.ndarray, np.ndarray]:
     if "P" not in t:
         M, q = np.asarray(t["M"]), np.asarray(t["q"])
         return (M.mean(0), q.mean(0)) if M.ndim == 3 else (M, q)
-    mean = {k: t[k].mean(0) if t["K"].ndim == 3 else t[k] for k in ("K", "a", "b")}
-    P, Q = (t["P"] + t["P"].T) / 2, (t["Q"] + t["Q"].T) / 2
-    M = np.block([[P, mean["K"]], [-mean["K"].T, Q]])
-    return M, np.concatenate([-P @ mean["a"], -Q @ mean["b"]])
+    P, Q = (t["P"] + t["P"].T) / 2, (t["Q"] + t["Q"].T) / 2  # all that a quadratic form sees of them
+    if "J" in t:
+        return np.block([[P, t["K"]], [t["J"], Q]]), t["q"]
+    K, a, b = (t[k].mean(0) if t["K"].ndim == 3 else t[k] for k in "Kab")
+    return np.block([[P, K], [-K.T, Q]]), np.concatenate([-P @ a, -Q @ b])
 
 
 def _solution(t: Parameters) -> np.ndarray:
@@ -284,12 +298,15 @@ def _solution(t: Parameters) -> np.ndarray:
 def _case(form: _Form, name: str, make: Callable[[Parameters], Problem], t: Parameters) -> Case:
     M = _affine(t)[0]
     modulus, L = np.linalg.eigvalsh((M + M.T) / 2)[0], np.linalg.norm(M, 2)
-    away = np.cos(np.arange(form.size)) / math.sqrt(form.size)
+    solution = _solution(t)
+    start = solution - 1.2 * np.sign(solution) / math.sqrt(form.size)
+    if "lower" in t:  # or a solve would begin elsewhere
+        start = np.clip(start, t["lower"], t["upper"])
     return Case(
         f"{name}{' in a box' if 'lower' in t else ''}, {form.role}",
         make,
         t,
-        form.of(_solution(t) + away),
+        form.of(start),
         lambda t: form.of(_solution(t)),
         # The bound of Pang (1987, a posteriori error bounds for linearly constrained problems), for step 1.
         (1 + L) / modulus if "lower" in t else 1 / modulus,
