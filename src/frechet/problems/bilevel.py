@@ -254,6 +254,8 @@ class Bilevel(Problem):
             "inner hvp": "second derivatives of g as products",
             "prox": "proximal maps of the functions of x and of y",
         }
+        if self.outer_g.smooth:
+            offered["smooth upper level"] = "no set or nonsmooth part at the upper level"
         if not self.constrained:
             offered["no constraints"] = "none but sets"
             if self.inner_g.smooth:
