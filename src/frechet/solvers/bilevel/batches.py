@@ -1,5 +1,7 @@
 """Batches of terms at both levels, and what oracle calls over them cost."""
 
+from typing import Any
+
 import jax
 from jaxtyping import Array, Int, PRNGKeyArray
 
@@ -19,7 +21,15 @@ def inner_batch(key: PRNGKeyArray, problem: Bilevel, size: int | None) -> Indice
     return None if size is None else jax.random.randint(key, (size,), 0, problem.inner_count)
 
 
-def charge(calls: Calls, size: int | None, *, outer=0, inner=0, second=0, **others) -> Calls:
+def both_batches(key: PRNGKeyArray, problem: Bilevel, size: int | None) -> tuple[Indices, Indices]:
+    """Independent batches of the upper objective and of the lower one."""
+    outer, inner = jax.random.split(key)
+    return outer_batch(outer, problem, size), inner_batch(inner, problem, size)
+
+
+def charge(
+    calls: Calls, size: int | None, *, outer: Any = 0, inner: Any = 0, second: Any = 0, **others: Any
+) -> Calls:
     """Calls with so many gradients of either level and second-order products, of batches of that size.
 
     Args:

@@ -6,12 +6,19 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PyTree, Scalar
 
+from frechet.convex.parameters import parameter
+from frechet.core import tree
 from frechet.core.calls import Calls
 from frechet.derivatives.curvature import lanczos
 from frechet.problems.bilevel import Bilevel
 
 PRODUCTS = 10
 """Hessian-vector products that an estimate takes, at most as many as the lower level has unknowns."""
+
+
+def step_or_none(step_size: Any) -> Any:
+    """Converter of a solver's ``lower_step`` field: a positive number or array, or None to derive it."""
+    return None if step_size is None else parameter("lower_step", step_size, positive=True)
 
 
 def lower_step(
@@ -32,3 +39,16 @@ def lower_step(
     matrix = jnp.diag(T.diagonal) + jnp.diag(T.off_diagonal, 1) + jnp.diag(T.off_diagonal, -1)
     largest = 1.05 * jnp.max(jnp.abs(jnp.linalg.eigvalsh(matrix))).astype(dtype)
     return 1 / jnp.where(largest > 0, largest, 1), calls.add(hvp=steps)
+
+
+def shortened(step: Scalar, v: PyTree[Array], product: PyTree[Array], times: float = 1.0) -> Scalar:
+    r"""The step, or a shorter one where a product $\nabla^2_{yy} g\, v$ shows more curvature than it allows.
+
+    An eigenvalue of at least $\|\nabla^2_{yy} g\, v\| / \|v\|$ there is, and ``times`` that times the step is
+    to be at most one. Where a step is so long that iterates grow, $v$ turns to the eigenvector at fault and
+    shows its eigenvalue, so that a lower level may become steeper on the way. It counts as a constant.
+    """
+    v, product = jax.lax.stop_gradient((v, product))
+    length, risen = tree.norm(v), times * tree.norm(product)
+    steeper = step * risen > length
+    return jnp.where(steeper, length / jnp.where(steeper, risen, 1), step).astype(step.dtype)
