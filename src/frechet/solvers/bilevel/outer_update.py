@@ -11,6 +11,7 @@ from jaxtyping import Array, Bool, PyTree, Scalar
 from frechet.core import tree
 from frechet.core.calls import Calls
 from frechet.problems.bilevel import Bilevel
+from frechet.solvers.wrappers.counted import precision_of
 from frechet.solvers.wrappers.handed import same_types
 from frechet.solvers.wrappers.optax import Transformation
 
@@ -50,6 +51,11 @@ class AdaptiveDescent(eqx.Module):
         self, problem: Bilevel, x: PyTree[Array], gradient: PyTree[Array], memory: Memory, calls: Calls
     ) -> tuple[PyTree[Array], Memory, Calls]:
         """The new point, memory and calls."""
+        ahead, memory = self.move(x, gradient, memory)
+        return problem.outer_prox(ahead, memory.size), memory, calls.add(prox=1)
+
+    def move(self, x: PyTree[Array], gradient: PyTree[Array], memory: Memory) -> tuple[PyTree[Array], Memory]:
+        """The point before any proximal map, and the memory, whose size is the step's."""
         moved, length = tree.norm(tree.subtract(x, memory.x)), tree.norm(gradient)
         risen = tree.norm(tree.subtract(gradient, memory.gradient))
         L = risen / jnp.where(moved > 0, moved, 1)
@@ -66,9 +72,8 @@ class AdaptiveDescent(eqx.Module):
         short = 1e-3 * jnp.maximum(tree.norm(x), 1) / jnp.where(length > 0, length, 1)
         size = jnp.where(memory.first, short, size).astype(memory.size.dtype)
         ratio = jnp.where(memory.first, jnp.inf, size / memory.size)
-        ahead = problem.outer_prox(tree.axpy(-size, gradient, x), size)
         memory = Memory(x, gradient, size, ratio.astype(size.dtype), jnp.asarray(False))
-        return ahead, memory, calls.add(prox=1)
+        return tree.axpy(-size, gradient, x), memory
 
 
 class Transformed(eqx.Module):
@@ -82,15 +87,23 @@ class Transformed(eqx.Module):
 
     def init(self, x: PyTree[Array]) -> PyTree[Array]:
         """The transformation's state."""
-        return jax.tree.map(jnp.asarray, self.tx.init(x))
+        with precision_of(x):
+            return jax.tree.map(jnp.asarray, self.tx.init(x))
 
     def apply(
         self, problem: Bilevel, x: PyTree[Array], gradient: PyTree[Array], memory: PyTree[Array], calls: Calls
     ) -> tuple[PyTree[Array], PyTree[Array], Calls]:
         """The new point, state and calls."""
-        updates, new = self.tx.update(gradient, memory, x)
-        ahead, new = same_types((optax.apply_updates(x, updates), new), (x, memory))
-        return problem.outer_prox(ahead, 1.0), new, calls.add(prox=1)
+        ahead, memory = self.move(x, gradient, memory)
+        return problem.outer_prox(ahead, 1.0), memory, calls.add(prox=1)
+
+    def move(
+        self, x: PyTree[Array], gradient: PyTree[Array], memory: PyTree[Array]
+    ) -> tuple[PyTree[Array], PyTree[Array]]:
+        """The point before any proximal map, and the state."""
+        with precision_of(x):
+            updates, new = self.tx.update(gradient, memory, x)
+        return same_types((optax.apply_updates(x, updates), new), (x, memory))
 
 
 def outer_update(given: Any) -> AdaptiveDescent | Transformed:
