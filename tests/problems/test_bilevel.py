@@ -98,6 +98,29 @@ def test_lower_solutions_that_are_no_points_are_differentiated_by_the_pseudo_inv
     found = problem.hypergradient(problem.start((3.0, least)))
     assert float(found) == pytest.approx(float((least - target) @ a / 5.0), rel=1e-5)
     assert "unique lower solution" not in problem.offers()
+    # Moved along the lower solutions, f rises: only where a has no part in y - target it is least.
+    along = jnp.array([2.0, -1.0]) / 5.0
+    residual = problem.optimality(problem.start((3.0, least)))
+    np.testing.assert_allclose(residual.lower, -5 * (target @ along) * along, atol=1e-6)
+    best = problem.start((3.0, least + along * (along @ target) * 5.0))
+    np.testing.assert_allclose(problem.optimality(best).lower, 0.0, atol=1e-5)
+
+
+def test_equations_that_leave_lower_solutions_free_have_the_best_of_them_meant():
+    # Any y with sum(y) = x solves the lower level; f is least where all are alike, for x = n / (n + 1).
+    n = 3
+    problem = fr.Bilevel(
+        lambda x, y: 0.5 * jnp.sum(y**2) + 0.5 * (x / n - 1) ** 2,
+        lambda x, y: 0.0 * jnp.sum(y),
+        eq=lambda x, y: jnp.sum(y) - x,
+        unique=False,
+    )
+    alike = problem.start((n / (n + 1.0), jnp.full(n, 1 / (n + 1.0))))
+    assert float(tree.norm(problem.optimality(alike))) < 1e-6
+    free = jnp.array([1.0, -1.0, 0.0])
+    residual = problem.optimality(alike._replace(lower=alike.lower + free))
+    np.testing.assert_allclose(residual.lower, free, atol=1e-6)
+    np.testing.assert_allclose(residual.upper, 0.0, atol=1e-6)
 
 
 def test_many_lower_unknowns_need_no_matrix():

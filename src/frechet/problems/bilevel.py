@@ -6,6 +6,7 @@ from typing import Any, ClassVar, NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Int, PyTree, Scalar
 
 from frechet.convex.function import Function
@@ -43,6 +44,12 @@ class SetValued(Composite):
     isolated: ClassVar[bool] = False
 
 
+class SetValuedConstrained(Constrained):
+    """Likewise with constraints."""
+
+    isolated: ClassVar[bool] = False
+
+
 class Bilevel(Problem):
     r"""Minimise $\Phi(x) = f(x, y^\star(x)) + p(x)$ where $y^\star(x)$ minimises $g(x, \cdot) + q$.
 
@@ -69,8 +76,9 @@ class Bilevel(Problem):
         ineq: $c$, likewise, nowhere above zero at a feasible point and convex in $y$; None for none.
         joint: the indicator of all $(x, y)$ that satisfy the constraints and lie in the sets of both levels,
             as a function of the pair; some methods for constraints need its projection.
-        unique: whether lower solutions are isolated points. Where they are not, derivatives are taken with a
-            pseudo-inverse, as of the solution of least norm.
+        unique: whether lower solutions are isolated points. Where they are not, the one of least $f$ is
+            meant: derivatives are taken with a pseudo-inverse, as of the solution of least norm, and what of
+            $\nabla_y f$ lies along the solutions is added to the lower part of the optimality map.
         measure: ``measure(x, y)``, a dictionary of further scalars to watch.
 
     Raises:
@@ -183,7 +191,8 @@ class Bilevel(Problem):
         at = lambda part: None if part is None else lambda y: lift.call(part, x, y)  # noqa: E731
         objective = lambda y: self.inner_value(x, y)  # noqa: E731
         if self.constrained:
-            return Constrained(objective, at(self.eq), at(self.ineq), self.inner_g)
+            kind = Constrained if self.unique else SetValuedConstrained
+            return kind(objective, at(self.eq), at(self.ineq), self.inner_g)
         return (Composite if self.unique else SetValued)(objective, self.inner_g)
 
     @property
@@ -218,10 +227,20 @@ class Bilevel(Problem):
             of = lambda leaves: self.lower_problem(structure.unflatten(leaves))  # noqa: E731
             return implicit.response(of, leaves, dots, point)[0]
 
-        zeros = jax.tree.map(jnp.zeros_like, point)
-        right = zeros._replace(primal=pulled) if self.constrained else pulled
-        through = jax.linear_transpose(moved, leaves)(right)[0]
+        through = jax.linear_transpose(moved, leaves)(self._beside(pulled, point))[0]
         return tree.axpy(1.0, structure.unflatten(through), slope)
+
+    def free_slope(self, z: BilevelPoint) -> PyTree[Array]:
+        r"""The part of $\nabla_y f$ in the kernel of $\partial_y R$, along which lower solutions extend."""
+        lower, point = self.lower_problem(z.upper), self.lower_point(z)
+        flat, unravel = ravel_pytree(point)
+        right = ravel_pytree(self._beside(self.outer_gradients(z.upper, z.lower)[1], point))[0]
+        J = jax.jacfwd(lambda v: ravel_pytree(lower.optimality(unravel(v)))[0])(flat)
+        return unravel(right - jnp.linalg.pinv(J) @ (J @ right))
+
+    def _beside(self, primal: PyTree[Array], point: PyTree[Array]) -> PyTree[Array]:
+        """In the form of the lower problem's unknown, with zeros for multipliers."""
+        return jax.tree.map(jnp.zeros_like, point)._replace(primal=primal) if self.constrained else primal
 
     # What it means to be solved.
 
@@ -230,6 +249,8 @@ class Bilevel(Problem):
 
     def optimality(self, x: BilevelPoint) -> BilevelPoint:
         lower = self.lower_problem(x.upper).optimality(self.lower_point(x))
+        if not self.unique:
+            lower = tree.axpy(1.0, self.free_slope(x), lower)
         upper = self.outer_g.residual(x.upper, self.hypergradient(x))
         return self.with_lower(x._replace(upper=upper), lower)
 
