@@ -37,15 +37,16 @@ if TYPE_CHECKING:
     from frechet.problems import Composite as Composite
     from frechet.problems import Constrained as Constrained
     from frechet.problems import FiniteSum as FiniteSum
+    from frechet.problems import FiniteSumBilevel as FiniteSumBilevel
     from frechet.problems import FiniteSumInclusion as FiniteSumInclusion
     from frechet.problems import FiniteSumSaddle as FiniteSumSaddle
-    from frechet.problems import FiniteSumBilevel as FiniteSumBilevel
     from frechet.problems import FixedPoint as FixedPoint
     from frechet.problems import Game as Game
     from frechet.problems import Inclusion as Inclusion
     from frechet.problems import KKTPoint as KKTPoint
     from frechet.problems import LeastSquares as LeastSquares
     from frechet.problems import LinearComposite as LinearComposite
+    from frechet.problems import MultiBlockBilevel as MultiBlockBilevel
     from frechet.problems import PrimalDual as PrimalDual
     from frechet.problems import QuadraticProgram as QuadraticProgram
     from frechet.problems import Root as Root
@@ -74,6 +75,7 @@ _KINDS = (
     "KKTPoint",
     "LeastSquares",
     "LinearComposite",
+    "MultiBlockBilevel",
     "PrimalDual",
     "QuadraticProgram",
     "Root",

@@ -17,6 +17,7 @@ from frechet.problems.inclusion import Inclusion as Inclusion
 from frechet.problems.least_squares import LeastSquares as LeastSquares
 from frechet.problems.linear_composite import LinearComposite as LinearComposite
 from frechet.problems.linear_composite import PrimalDual as PrimalDual
+from frechet.problems.multi_block import MultiBlockBilevel as MultiBlockBilevel
 from frechet.problems.quadratic_program import QuadraticProgram as QuadraticProgram
 from frechet.problems.saddle import FiniteSumSaddle as FiniteSumSaddle
 from frechet.problems.saddle import Saddle as Saddle

@@ -37,6 +37,23 @@ def _terms(whole: str, one: str) -> Callable[..., dict[str, int]]:
     return cost
 
 
+def _blocks(one: str) -> Callable[..., dict[str, int]]:
+    """The cost of an oracle that takes blocks and, a row each, indices of their terms, or None for all."""
+
+    def cost(problem: Any, *args: Any) -> dict[str, int]:
+        *_, blocks, indices = args
+        count = problem.outer_count if one.startswith("outer") else problem.inner_count
+        return {one: blocks.size * count if indices is None else indices.size}
+
+    return cost
+
+
+def _block_hessians(problem: Problem, x: Any, y: Any, blocks: Array, indices: Any) -> dict[str, int]:
+    """As many products as a block has unknowns."""
+    unknowns = sum(v.size for v in jax.tree.leaves(y)) // blocks.size
+    return {k: unknowns * n for k, n in _blocks("sample_hvp")(problem, blocks, indices).items()}
+
+
 def _integer(v: Array) -> bool:
     return jnp.issubdtype(v.dtype, jnp.integer)
 
@@ -62,6 +79,10 @@ _COSTS: dict[str, Callable[..., dict[str, int]]] = {
     "inner_gradients": _terms("gradient", "sample"),
     "inner_hvp": _terms("hvp", "sample_hvp"),
     "inner_products": _terms("hvp", "sample_hvp"),
+    "block_outer_gradients": _blocks("outer_sample"),
+    "block_gradients": _blocks("sample"),
+    "block_products": _blocks("sample_hvp"),
+    "block_hessians": _block_hessians,
     "inner_prox": lambda problem, y, step: {"prox": 1},
     "joint_prox": lambda problem, x, y: {"prox": 1},
     "constraints": lambda problem, x, y: {"value": 1},
@@ -76,7 +97,7 @@ _COSTS: dict[str, Callable[..., dict[str, int]]] = {
     "optimality": lambda problem, x: _map_cost(problem),
 }
 # Which argument of a product, the problem being the first, is the vector.
-_VECTOR = {"hvp": 2, "lagrangian_hvp": 2, "inner_hvp": 3, "inner_products": 3}
+_VECTOR = {"hvp": 2, "lagrangian_hvp": 2, "inner_hvp": 3, "inner_products": 3, "block_products": 3}
 # Functions that a solver may differentiate itself: a gradient of a scalar, a product with a Jacobian.
 _DIFFERENTIATED = {
     "value": "gradient",
