@@ -40,7 +40,11 @@ class Batched(Solver):
         return self.batch_size is not None
 
 
+def as_numbers_of(like: PyTree[Array], value: Any) -> Scalar:
+    """A number in the real dtype of the arrays in ``like``, so that nothing it scales becomes wider."""
+    return jnp.asarray(value, jnp.finfo(jnp.result_type(*jax.tree.leaves(like))).dtype)
+
+
 def decayed(step: Any, t: Int[Array, ""], exponent: Any, like: PyTree[Array]) -> Scalar:
-    """``step`` times t + 1 to the power of minus ``exponent``, in the dtype of the numbers in ``like``."""
-    dtype = jnp.finfo(jnp.result_type(*jax.tree.leaves(like))).dtype
-    return jnp.asarray(step * (1 + t) ** jnp.negative(exponent), dtype)
+    """``step`` times t + 1 to the power of minus ``exponent``, as a number of ``like``."""
+    return as_numbers_of(like, step * (1 + t) ** jnp.negative(exponent))

@@ -13,7 +13,7 @@ from frechet.core.solver import State
 from frechet.problems.bilevel import Bilevel, BilevelPoint
 from frechet.solvers.bilevel.batched import Batched, decayed
 from frechet.solvers.bilevel.batches import both_batches, charge
-from frechet.solvers.bilevel.directions import directions, parts
+from frechet.solvers.bilevel.directions import directions, inner_parts
 from frechet.solvers.bilevel.lower_step import lower_step, shortened, step_or_none
 
 
@@ -45,7 +45,7 @@ class SOBA(Batched):
     Args:
         lower_step: $r$; left out, one over the largest eigenvalue of $\nabla^2_{yy} g$, estimated at the
             start and revised whenever a product shows a larger one.
-        outer_step: $q$.
+        outer_step: $q$; the default suits hyperobjectives with second derivatives of the order of one.
         lower_decay: the exponent at the lower level.
         outer_decay: the exponent at the upper level.
         batch_size: terms a batch; whole sums when left out.
@@ -57,10 +57,10 @@ class SOBA(Batched):
     Example:
         >>> import jax.numpy as jnp
         >>> import frechet as fr
-        >>> problem = fr.Bilevel(lambda x, y: (y - 1.0) ** 2 + x**2, lambda x, y: (y - 2.0 * x) ** 2)
+        >>> problem = fr.Bilevel(lambda x, y: (y - 1.0) ** 2 + x**2, lambda x, y: (y - x) ** 2)
         >>> solution = fr.solve(problem, (jnp.array(0.0), jnp.array(0.0)), SOBA(), tol=1e-4)
         >>> round(float(solution.x.upper), 3)
-        0.4
+        0.5
     """
 
     check_every: ClassVar[int] = 50
@@ -79,10 +79,11 @@ class SOBA(Batched):
 
     def step(self, problem: Bilevel, state: SOBAState, *, key: PRNGKeyArray) -> SOBAState:
         (x, y, *_), v, t = state.x, state.adjoint, state.updates
-        p = parts(problem, x, y, v, *both_batches(key, problem, self.batch_size))
-        rate = shortened(state.rate, v, p.curved) if self.lower_step is None else state.rate
+        outer_indices, indices = both_batches(key, problem, self.batch_size)
+        inner = inner_parts(problem, x, y, v, indices)
+        D_y, D_v, D_x = directions(inner, problem.outer_gradients(x, y, outer_indices))
+        rate = shortened(state.rate, v, inner.curved) if self.lower_step is None else state.rate
         r, q = decayed(rate, t, self.lower_decay, y), decayed(self.outer_step, t, self.outer_decay, x)
-        D_y, D_v, D_x = directions(p)
         ahead = state.x._replace(
             upper=problem.outer_prox(tree.axpy(-q, D_x, x), q), lower=tree.axpy(-r, D_y, y)
         )
