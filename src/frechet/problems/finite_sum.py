@@ -11,6 +11,7 @@ from jaxtyping import Array, Int, PyTree
 from frechet.convex.function import Function
 from frechet.convex.zero import Zero
 from frechet.core import lift
+from frechet.problems import leading_axis
 from frechet.problems.composite import Composite
 
 
@@ -35,10 +36,7 @@ class Mean(eqx.Module):
     data: PyTree[Array]
 
     def __check_init__(self):
-        lengths = {jnp.shape(v)[:1] for v in jax.tree.leaves(self.data)}
-        if len(lengths) != 1 or () in lengths:
-            shapes = [jnp.shape(v) for v in jax.tree.leaves(self.data)]
-            raise ValueError(f"every leaf of data needs the same leading axis, got shapes {shapes}")
+        leading_axis.length(self.data)
 
     @property
     def count(self) -> int:

@@ -10,6 +10,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int, PRNGKeyArray, PyTree, Scalar
 
 from frechet.core import lift, tree
+from frechet.problems import leading_axis
+from frechet.problems.batched import mean_over_batches
 from frechet.problems.minimisation import Minimisation
 
 
@@ -99,11 +101,7 @@ class Training(Minimisation):
         layer_inputs: Callable | None = None,
         players: bool = False,
     ):
-        lengths = {jnp.shape(v)[:1] for v in jax.tree.leaves(data)}
-        if len(lengths) != 1 or () in lengths:
-            shapes = [jnp.shape(v) for v in jax.tree.leaves(data)]
-            raise ValueError(f"every leaf of data needs the same leading axis, got shapes {shapes}")
-        (n,) = lengths.pop()
+        n = leading_axis.length(data)
         if batch_size is not None and not 1 <= batch_size <= n:
             raise ValueError(f"batch_size must be between 1 and the {n} data there are, got {batch_size}")
         objective_size = n if objective_size is None else objective_size
@@ -159,11 +157,7 @@ class Training(Minimisation):
         b = self.batch_size
         if b is None or b == self.count:
             return self._loss(x, self.data)
-        rounds = self.objective_size // b
-        batches = jax.tree.map(
-            lambda v: jnp.asarray(v)[: rounds * b].reshape(rounds, b, *v.shape[1:]), self.data
-        )
-        return jnp.mean(jax.lax.map(lambda batch: self._loss(x, batch), batches))
+        return mean_over_batches(lambda batch: self._loss(x, batch), self.data, self.objective_size, b)
 
     def measures(self, x: PyTree[Array]) -> dict[str, Scalar]:
         return {} if self.measure is None else dict(lift.call(self.measure, x, self.held_out))
