@@ -17,7 +17,7 @@ from frechet.core.problem import Problem
 from frechet.problems.game import Game
 from frechet.problems.inclusion import FiniteSumInclusion, Inclusion
 from frechet.problems.saddle import FiniteSumSaddle, Saddle, SaddlePoint
-from frechet.workbench.checking.canonical import Case, Parameters, UserFunction, canonical
+from frechet.workbench.checking.canonical import ROLES, Case, Parameters, UserFunction, canonical
 
 # ------------------------------------------------------------------ forms of z
 
@@ -136,19 +136,23 @@ def finite_sum_of_operators() -> Iterable[Case]:
     def informed(t: Parameters) -> Problem:
         return Inclusion(RotationTerms(t["M"], t["q"]), *_boxes(t))
 
-    for make, name in ((plain, "mean of operators"), (informed, "mean of operators of known smoothness")):
-        for form, bounds in _places(_FORMS):
+    for make, name, free in (
+        (plain, "mean of operators", ("array", "one", "many")),
+        (informed, "mean of operators of known smoothness", ("array", "many")),
+    ):
+        for form, bounds in _places(_FORMS, free):
             p = form.size
             M = _monotone(p, seed=20 + p)
             t = {"M": _around(M, seed=p), "q": _around(-M @ _target(p), seed=p + 1)}
             yield _case(form, name, make, t | bounds)
 
 
-def _places(forms: Iterable[_Form]) -> Iterable[tuple[_Form, Parameters]]:
-    """The forms with bounds, as far as their faces can be tried one by one, then all of them without."""
-    forms = list(forms)
-    yield from ((form, {"lower": np.array(-0.7), "upper": np.array(0.8)}) for form in forms if form.size <= 5)
-    yield from ((form, {}) for form in forms)
+def _places(forms: Iterable[_Form], free: Iterable[str] = ROLES) -> Iterable[tuple[_Form, Parameters]]:
+    """Two forms with bounds, whose faces can be tried one by one, then those of ``free`` roles without."""
+    by_role = {form.role: form for form in forms}
+    for role in ("array", "tree"):
+        yield by_role[role], {"lower": np.array(-0.7), "upper": np.array(0.8)}
+    yield from ((by_role[role], {}) for role in free)
 
 
 def _target(p: int) -> np.ndarray:
@@ -201,8 +205,8 @@ def saddle() -> Iterable[Case]:
     def mean(t: Parameters) -> Problem:
         return FiniteSumSaddle(ConvexConcaveTerm(t["P"], t["Q"]), tuple(t[k] for k in "Kab"), **_players(t))
 
-    for make, name in ((whole, "saddle"), (mean, "mean of saddles")):
-        for form, bounds in _places(_PAIRS):
+    for make, name, free in ((whole, "saddle", ROLES), (mean, "mean of saddles", ("array", "many"))):
+        for form, bounds in _places(_PAIRS, free):
             yield _case(form, name, make, _saddle_parameters(form, make is mean) | bounds)
 
 
@@ -308,7 +312,8 @@ def _case(form: _Form, name: str, make: Callable[[Parameters], Problem], t: Para
         t,
         form.of(start),
         lambda t: form.of(_solution(t)),
-        # The bound of Pang (1987, a posteriori error bounds for linearly constrained problems), for step 1.
-        (1 + L) / modulus if "lower" in t else 1 / modulus,
+        # Pang 1987, A posteriori error bounds for the linearly-constrained variational inequality problem;
+        # with room for rounding.
+        1.01 * ((1 + L) if "lower" in t else 1) / modulus,
         form.role,
     )
