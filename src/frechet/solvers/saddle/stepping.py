@@ -14,18 +14,14 @@ from frechet.solvers.saddle.step_size import Pace, StepSize, step_size
 from frechet.solvers.stochastic import sampling
 
 
-class OperatorMethod(Solver):
-    """A solver that steps along the operator, or along the mean of a batch of its components.
+class Batched(Solver):
+    """A solver that evaluates the operator, or the mean of a batch of its components.
 
     Attributes:
-        step_size: a number, a schedule, or None to derive it.
         batch_size: components a batch; None for the whole operator.
-        share: the derived step size as a share of the inverse Lipschitz constant.
     """
 
     accepts: ClassVar[type] = Inclusion
-    share: ClassVar[float]
-    step_size: StepSize = eqx.field(default=None, converter=step_size, kw_only=True)
     batch_size: int | None = eqx.field(default=None, static=True, kw_only=True)
 
     def __check_init__(self):
@@ -63,6 +59,18 @@ class OperatorMethod(Solver):
         if self.batch_size is None:
             return calls.add(gradient=evaluations, prox=prox)
         return calls.add(sample=evaluations * self.batch_size, prox=prox)
+
+
+class OperatorMethod(Batched):
+    """A solver that steps along it.
+
+    Attributes:
+        step_size: a number, a schedule, or None to derive it.
+        share: the derived step size as a share of the inverse Lipschitz constant.
+    """
+
+    share: ClassVar[float]
+    step_size: StepSize = eqx.field(default=None, converter=step_size, kw_only=True)
 
 
 class MonotoneState(State):
