@@ -8,5 +8,7 @@ from frechet.derivatives.curvature import hvp as hvp
 from frechet.derivatives.curvature import lanczos as lanczos
 from frechet.derivatives.curvature import one_one_norm as one_one_norm
 from frechet.derivatives.curvature import stochastic_lanczos as stochastic_lanczos
+from frechet.derivatives.local_minimax import MinimaxCurvature as MinimaxCurvature
+from frechet.derivatives.local_minimax import minimax_curvature as minimax_curvature
 from frechet.derivatives.perturbed import perturbed as perturbed
 from frechet.derivatives.perturbed import perturbed_max as perturbed_max

@@ -127,6 +127,11 @@ class Saddle(Inclusion):
         """The smooth part, ``f(x, y)``."""
         return self.F.value(z)  # pyright: ignore[reportFunctionMemberAccess]
 
+    def prox(self, z: SaddlePoint, step: Any) -> SaddlePoint:
+        """Proximal map of ``step * g``; ``step`` may be a `SaddlePoint` of two, one for either player."""
+        s = step if isinstance(step, SaddlePoint) else SaddlePoint(step, step)
+        return SaddlePoint(self.g_x.prox(z.minimiser, s.minimiser), self.g_y.prox(z.maximiser, s.maximiser))
+
     def objective(self, x: SaddlePoint) -> Scalar:
         paid = self.g_x(x.minimiser)
         # Both may be infinite, and their difference is no number.
