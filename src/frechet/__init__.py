@@ -54,6 +54,10 @@ if TYPE_CHECKING:
     from frechet.problems import SaddlePoint as SaddlePoint
     from frechet.problems import Target as Target
     from frechet.problems import Training as Training
+    from frechet.problems import Tuning as Tuning
+    from frechet.tuning import Tuned as Tuned
+    from frechet.tuning import Tuner as Tuner
+    from frechet.tuning import tune as tune
 
 __version__ = "0.1.0"
 
@@ -83,6 +87,7 @@ _KINDS = (
     "SaddlePoint",
     "Target",
     "Training",
+    "Tuning",
 )
 _NAMES = {
     "Calls": "frechet.core.calls",
@@ -95,6 +100,7 @@ _NAMES = {
     **dict.fromkeys(("Solver", "State"), "frechet.core.solver"),
     **dict.fromkeys(("Ending", "Origin", "Status"), "frechet.core.status"),
     **dict.fromkeys(("Budget", "RunResult", "Trace", "run"), "frechet.core.run"),
+    **dict.fromkeys(("Tuned", "Tuner", "tune"), "frechet.tuning"),
     **dict.fromkeys(_KINDS, "frechet.problems"),
 }
 

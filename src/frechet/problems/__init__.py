@@ -24,3 +24,4 @@ from frechet.problems.saddle import Saddle as Saddle
 from frechet.problems.saddle import SaddlePoint as SaddlePoint
 from frechet.problems.training import Target as Target
 from frechet.problems.training import Training as Training
+from frechet.problems.tuning import Tuning as Tuning

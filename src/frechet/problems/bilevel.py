@@ -286,7 +286,7 @@ class Bilevel(Problem):
         if self.joint is not None:
             offered["joint projection"] = "onto the pairs that satisfy the constraints"
         for name, part in {"outer": self.outer, "inner": self.inner}.items():
-            if isinstance(part, Mean):
+            if "sample" in getattr(part, "offers", dict)():
                 offered[f"{name} sample"] = f"the oracles of single terms of the {name} objective"
         return offered
 

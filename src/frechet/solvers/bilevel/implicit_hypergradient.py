@@ -48,7 +48,7 @@ class ImplicitHypergradient(Solver):
 
     Args:
         inner: an Optax transformation; gradient steps of size ``lower_step`` when left out.
-        inner_steps: $N$.
+        inner_steps: $N$; 0 leaves training to somebody else.
         inverse: `Neumann`, `ConjugateGradient`, `Exact` or `Identity`, of `frechet.solvers.bilevel.inverse`.
         outer: an Optax transformation; steps that adapt to how $h$ changes when left out, which batches
             do not allow.
@@ -83,8 +83,8 @@ class ImplicitHypergradient(Solver):
     outer_batch_size: int | None = eqx.field(default=None, static=True)
 
     def __check_init__(self):
-        if not isinstance(self.inner_steps, int) or self.inner_steps < 1:
-            raise ValueError(f"inner_steps must be a positive integer, got {self.inner_steps!r}")
+        if not isinstance(self.inner_steps, int) or self.inner_steps < 0:
+            raise ValueError(f"inner_steps must be an integer of at least 0, got {self.inner_steps!r}")
         if not isinstance(self.inverse, Inverse):
             raise TypeError(f"inverse must be a Neumann() or the like, got {type(self.inverse).__name__}")
         for size in (self.batch_size, self.outer_batch_size):
