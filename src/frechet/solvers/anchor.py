@@ -18,9 +18,9 @@ class Anchor(eqx.Module):
     r"""Where an epoch began, and what has happened since; part of a solver's state.
 
     Methods that are drawn to a fixed anchor, the weaker the later, have residuals of $O(LD/k)$ with the
-    distance $D$ from the anchor to the solutions, and no less even on easy problems. Where the residual bounds
-    the distance, as for strongly monotone or piecewise affine operators, moving the anchor to the iterate
-    whenever the residual has fallen by a fixed factor makes convergence linear.
+    distance $D$ from the anchor to the solutions, and no less even on easy problems. Where the residual
+    bounds the distance, as for strongly monotone or piecewise affine operators, moving the anchor to the
+    iterate whenever the residual has fallen by a fixed factor makes convergence linear.
 
     Attributes:
         point: the anchor.

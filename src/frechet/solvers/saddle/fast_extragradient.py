@@ -26,18 +26,18 @@ class FastExtragradientState(State):
 
 
 class FastExtragradient(Solver):
-    r"""Fast extragradient (FEG) for $0 \in F(z) + \partial g(z)$: the residual of the last iterate is $O(1/k)$.
+    r"""Fast extragradient (FEG) for $0 \in F(z) + \partial g(z)$: the last iterate's residual is $O(1/k)$.
 
     Both lines of extragradient are drawn to an anchor $a$, at first the start, by $\beta_k = 1/(k+1)$,
 
     $$\bar z_k = z_k + \beta_k (a - z_k) - \tfrac{1 - \beta_k}{L}\bigl(F(z_k) + c_k\bigr), \qquad
       z_{k+1} = \mathrm{prox}_{g/L}\bigl(z_k + \beta_k (a - z_k) - \tfrac1L F(\bar z_k)\bigr)$$
 
-    where $c_{k+1} \in \partial g(z_{k+1})$ is what the proximal map took away, times $L$. Where $F$ is monotone
-    and $L$-Lipschitz $\|F(z_k) + c_k\| \le 2 L D / k$ with the distance $D$ from the anchor to the solutions,
-    which no method can better by more than a constant; extragradient has $O(1/\sqrt k)$. With $g = 0$ it is
-    the published method; its proof asks of $\partial g$ only that it is monotone. A step costs two operators,
-    outside of the domain of $g$ too, and one proximal map.
+    where $c_{k+1} \in \partial g(z_{k+1})$ is what the proximal map took away, times $L$. Where $F$ is
+    monotone and $L$-Lipschitz $\|F(z_k) + c_k\| \le 2 L D / k$ with the distance $D$ from the anchor to the
+    solutions, which no method can better by more than a constant; extragradient has $O(1/\sqrt k)$. With
+    $g = 0$ it is the published method, whose proof asks of $\partial g$ only that it is monotone. A step
+    costs two operators, outside of the domain of $g$ too, and one proximal map.
 
     The anchor moves to the iterate, and $k$ to 0, whenever $\|F(z_k) + c_k\|$ has fallen by a factor of $e$.
     That makes convergence linear where the residual bounds the distance to the solutions, and costs at most a
