@@ -6,6 +6,7 @@ in a class method ``canonical()``.
 """
 
 import dataclasses
+import functools
 import itertools
 import math
 import threading
@@ -64,6 +65,12 @@ class Case:
         """The problem in a dtype (the default float dtype if left out), with some parameters changed."""
         return self.make(cast({**self.parameters, **changed}, dtype))
 
+    @functools.cached_property
+    def specimen(self) -> Problem:
+        """The problem in float64, made once: for asking what kind it is and what it offers."""
+        with jax.enable_x64(True):
+            return self.problem()
+
     def start(self, dtype: Any = None) -> PyTree[Array]:
         """The start in a dtype."""
         return cast(self.x0, dtype)
@@ -94,8 +101,8 @@ _makers: list[Callable[[], Iterable[Case]]] = []
 
 
 def canonical(maker: Callable[[], Iterable[Case]]) -> Callable[[], Iterable[Case]]:
-    """Registers a function that yields cases."""
-    _makers.append(maker)
+    """Registers a function that yields cases; it is asked once, since reference solutions take their time."""
+    _makers.append(functools.cache(lambda: tuple(maker())))
     return maker
 
 
@@ -107,7 +114,7 @@ def all_cases() -> list[Case]:
 def cases_for(solver: Solver) -> list[Case]:
     """The first case of each role that a solver fits, its own before the library's; the usual role first."""
     own = list(getattr(type(solver), "canonical", list)())
-    fitting = [c for c in [*own, *all_cases()] if solver.fits(c.problem()) is None]
+    fitting = [c for c in [*own, *all_cases()] if solver.fits(c.specimen) is None]
     first = {c.role: c for c in reversed(fitting)}
     return [first[role] for role in ROLES if role in first]
 

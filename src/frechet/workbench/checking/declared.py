@@ -35,7 +35,7 @@ def check_has_canonical_problem(solver: Solver) -> None:
     """Some problem with a known solution fits, so that the other checks mean something."""
     if cases_for(solver):
         return
-    of_kind = [c.problem() for c in all_cases() if isinstance(c.problem(), solver.accepts)]
+    of_kind = [c.specimen for c in all_cases() if isinstance(c.specimen, solver.accepts)]
     offered = set().union(*(p.offers() for p in of_kind))
     unknown = sorted(set(solver.needs) - offered)
     assert not of_kind or not unknown, (

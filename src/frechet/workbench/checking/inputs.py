@@ -67,7 +67,7 @@ def check_wrong_kind(solver: Solver, case: Case) -> None:
 
 def foreign_to(solver: Solver, case: Case) -> bool:
     """Whether what the solver declares rules the case out (not what its ``fits`` says)."""
-    problem = case.problem()
+    problem = case.specimen
     return not isinstance(problem, solver.accepts) or bool(solver.needs - problem.offers().keys())
 
 

@@ -141,8 +141,7 @@ def _cases(solver: Solver) -> list[Case]:
     """The cases, none where what the solver declares is already wrong; the checks of that say what."""
     try:
         declared.check_declarations(solver)
-        with jax.enable_x64(True):
-            return cases_for(solver)
+        return cases_for(solver)
     except Exception:
         return []
 
@@ -168,9 +167,7 @@ def _yield_solving(solver: Solver, main: Case, cases: list[Case]) -> Iterator[tu
             yield solving.check_one_unknown, by_role["one"]
     else:
         yield solving.check_approaches, main
-    with jax.enable_x64(True):
-        feasible = main.problem().always_feasible
-    if feasible and not solver.stochastic:
+    if main.specimen.always_feasible and not solver.stochastic:
         yield solving.check_objective_falls, main
     yield solving.check_start_at_solution, main
     yield solving.check_unreachable_tolerance, large
@@ -189,9 +186,8 @@ def _yield_protocol(solver: Solver, main: Case, cases: list[Case]) -> Iterator[t
     yield protocol.check_same_key_same_result, main
     yield (protocol.check_key_matters if solver.stochastic else protocol.check_key_is_ignored), main
     # Who reads a linear model's matrix itself cannot be watched doing so.
-    with jax.enable_x64(True):
-        watched = [c for c in cases if "linear model" not in c.problem().offers()]
-        users = [c for c in cases if count_user_functions(c.problem())]
+    watched = [c for c in cases if "linear model" not in c.specimen.offers()]
+    users = [c for c in cases if count_user_functions(c.specimen)]
     stepped = (watched or cases)[0]
     steps = Steps(solver, stepped)
     yield protocol.check_scan_equals_loop, stepped, steps
@@ -211,10 +207,9 @@ def _yield_inputs(solver: Solver, main: Case) -> Iterator[tuple]:
     yield inputs.check_nan_in_data, main
     yield inputs.check_nonfinite_start, main
     yield inputs.check_wrong_start, main
-    with jax.enable_x64(True):
-        foreign = [c for c in all_cases() if inputs.foreign_to(solver, c)]
+    foreign = next((c for c in all_cases() if inputs.foreign_to(solver, c)), None)
     if foreign:
-        yield inputs.check_wrong_kind, foreign[0]
+        yield inputs.check_wrong_kind, foreign
 
 
 def _yield_derivatives(main: Case) -> Iterator[tuple]:
