@@ -2,6 +2,7 @@
 
 from typing import ClassVar
 
+import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from frechet.core import tree
@@ -29,14 +30,16 @@ class Extragradient(MonotoneMethod):
     Args:
         step_size: $s$, a number or a schedule (a function of the step's number from 0); when left out
             $0.9/L$ with the Lipschitz constant that ``F`` knows, or else an estimate by eight products with
-            the Jacobian at the start, raised whenever a step shows it too low.
+            the Jacobian at the start. A step with $s\|F(\bar z_k) - F(z_k)\| > \|\bar z_k - z_k\|$ shows the
+            estimate too low: it is raised, and the step not taken.
         batch_size: components a step, drawn with replacement; the whole operator when left out.
         average: whether ``x`` is the average of the $\bar z_k$, weighted by step sizes, instead of the last
             iterate. Residual and objective are then the average's.
 
     Source:
         Korpelevich 1976, The extragradient method for finding saddle points and other problems; Nemirovski
-        2004, Prox-method with rate of convergence O(1/t) (averages); Gorbunov, Berard, Gidel, Loizou 2022,
+        2004, Prox-method with rate of convergence O(1/t) (averages); Khobotov 1987, Modification of the
+        extragradient method (step sizes); Gorbunov, Berard, Gidel, Loizou 2022,
         Stochastic extragradient: general analysis and improved rates, arXiv 2111.08611.
 
     Example:
@@ -61,11 +64,12 @@ class Extragradient(MonotoneMethod):
         lead = problem.prox(tree.axpy(-s, here, z), s)
         there = self.operator(problem, lead, indices)
         ahead = problem.prox(tree.axpy(-s, there, z), s)
-        change, move = tree.subtract(there, here), tree.subtract(lead, z)
-        watch = None if watch is None else watch.after(there, change, move)
-        x, weight = self.shown(state, ahead, lead, s)
-        calls = self.charged(state.calls, 2, 2)
-        return MonotoneState(x, calls, ahead, state.pace.after(change, move), weight, watch)
+        pace, good = state.pace.tried(self.share, z, here, lead, there)
+        ahead = tree.where(good, ahead, z)
+        if watch is not None:
+            watch = watch.after(there, tree.subtract(there, here), tree.subtract(lead, z))
+        x, weight = self.shown(state, ahead, lead, jnp.where(good, s, 0))
+        return MonotoneState(x, self.charged(state.calls, 2, 2), ahead, pace, weight, watch)
 
     @classmethod
     def presets(cls) -> dict[str, Solver]:

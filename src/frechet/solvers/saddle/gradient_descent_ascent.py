@@ -5,7 +5,6 @@ from typing import ClassVar
 import equinox as eqx
 from jaxtyping import PRNGKeyArray
 
-from frechet.core import tree
 from frechet.core.solver import Solver
 from frechet.problems.saddle import Saddle, SaddlePoint
 from frechet.solvers.saddle.players import PlayersMethod, PlayersState, stepped
@@ -63,7 +62,7 @@ class GradientDescentAscent(PlayersMethod):
         half = SaddlePoint(ahead.minimiser, z.maximiser)
         there = self.operator(problem, half, indices)
         answer = stepped(problem, half, there, sizes).maximiser
-        pace = state.pace.after(tree.subtract(there, here), tree.subtract(half, z))
+        pace = state.pace.after(z, here, half, there)
         ahead = SaddlePoint(ahead.minimiser, answer)
         return PlayersState(ahead, self.charged(state.calls, 2, 2), pace)
 

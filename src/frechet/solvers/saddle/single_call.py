@@ -54,11 +54,10 @@ class SingleCall(MonotoneMethod):
         pace, watch = state.pace.next(), state.watch
         # Between two values of other batches the difference is noise.
         if watch is not None:
-            change = tree.subtract(value, state.value)
             # Before the first step there is nothing to compare with.
-            begun = state.pace.steps > 0
-            move = jax.tree.map(lambda u, v: jnp.where(begun, u - v, 0), lead, state.lead)
-            pace, watch = state.pace.after(change, move), watch.after(value, change, move)
+            before = tree.where(state.pace.steps > 0, state.lead, lead)
+            pace = state.pace.after(before, state.value, lead, value)
+            watch = watch.after(value, tree.subtract(value, state.value), tree.subtract(lead, before))
         x, weight = self.shown(state, self.last(base, lead), lead, s)
         previous = None if state.previous is None else state.iterate
         calls = self.charged(state.calls, 1, prox)

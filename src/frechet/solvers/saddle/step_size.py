@@ -6,9 +6,10 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Int, PyTree, Scalar
+from jaxtyping import Array, Bool, Int, PyTree, Scalar
 
 from frechet.convex.parameters import parameter
+from frechet.core import tree
 from frechet.core.calls import Calls
 from frechet.problems.inclusion import Inclusion
 from frechet.solvers.saddle import lipschitz
@@ -78,13 +79,40 @@ class Pace(eqx.Module):
             given = given(self.steps)
         return jnp.asarray(given, jnp.finfo(jnp.result_type(*jax.tree.leaves(z))).dtype)
 
-    def after(self, change: PyTree[Array], move: PyTree[Array]) -> "Pace":
-        """A step later, when the operator was seen to change so much along a move."""
+    def after(
+        self, z: PyTree[Array], here: PyTree[Array], lead: PyTree[Array], there: PyTree[Array]
+    ) -> "Pace":
+        """A step later, when the operator was seen to be ``here`` at ``z`` and ``there`` at ``lead``."""
         L = self.lipschitz
         if L is not None:
-            L = jax.lax.stop_gradient(lipschitz.revised(L, change, move))
+            z, here, lead, there = jax.lax.stop_gradient((z, here, lead, there))
+            change, move = tree.subtract(there, here), tree.subtract(lead, z)
+            # Of points and values that agree in all but their last digits the ratio is rounding.
+            digits = 100 * jnp.finfo(L.dtype).eps
+            heard = (tree.norm(move) > digits * tree.norm(z)) & (tree.norm(change) > digits * tree.norm(here))
+            L = jnp.where(heard, lipschitz.revised(L, change, move), L)
         return Pace(self.steps + 1, L)
 
     def next(self) -> "Pace":
         """A step later, when nothing was seen."""
         return Pace(self.steps + 1, self.lipschitz)
+
+    def tried(
+        self,
+        share: float,
+        z: PyTree[Array],
+        here: PyTree[Array],
+        lead: PyTree[Array],
+        there: PyTree[Array],
+    ) -> tuple["Pace", Bool[Array, ""]]:
+        r"""The same, and whether a derived step size was short enough: $s\|F(u) - F(v)\| \le \|u - v\|$.
+
+        Where it was not, or the operator is not finite at ``lead``, it is halved at least. A given step size
+        always is.
+        """
+        seen = self.after(z, here, lead, there)
+        if self.lipschitz is None:
+            return seen, jnp.asarray(True)
+        good = (share * seen.lipschitz <= self.lipschitz) & tree.all_finite(there)
+        L = jnp.where(good, seen.lipschitz, jnp.maximum(seen.lipschitz, 2 * self.lipschitz))
+        return Pace(seen.steps, L), good

@@ -3,6 +3,7 @@
 from typing import Any, ClassVar
 
 import equinox as eqx
+import jax.numpy as jnp
 from jaxtyping import Array, Int, PRNGKeyArray, PyTree, Scalar
 
 from frechet.core import tree
@@ -111,7 +112,9 @@ class MonotoneMethod(OperatorMethod):
         if state.weight is None:
             return iterate, None
         weight = state.weight + size
-        return tree.axpy(size / weight, tree.subtract(lead, state.x), state.x), weight
+        return tree.axpy(
+            size / jnp.where(weight > 0, weight, 1), tree.subtract(lead, state.x), state.x
+        ), weight
 
     def diagnosis(self, problem: Inclusion, state: MonotoneState) -> Any:
         if state.watch is None:

@@ -62,5 +62,5 @@ class TwoTimescaleExtragradient(PlayersMethod):
         lead = stepped(problem, z, here, sizes)
         there = self.operator(problem, lead, indices)
         ahead = stepped(problem, z, there, sizes)
-        pace = state.pace.after(tree.subtract(there, here), tree.subtract(lead, z))
-        return PlayersState(ahead, self.charged(state.calls, 2, 2), pace)
+        pace, good = state.pace.tried(self.share, z, here, lead, there)
+        return PlayersState(tree.where(good, ahead, z), self.charged(state.calls, 2, 2), pace)
