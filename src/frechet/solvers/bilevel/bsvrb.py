@@ -5,8 +5,10 @@ from typing import Any, ClassVar
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Int, PRNGKeyArray, PyTree, Scalar
 
+from frechet.convex.parameters import known
 from frechet.core import tree
 from frechet.core.calls import Calls
 from frechet.core.solver import Solver, State
@@ -95,6 +97,8 @@ class BSVRB(Solver):
             check_batch_size(self.batch_size)
         if self.blocks is not None and (not isinstance(self.blocks, int) or self.blocks < 1):
             raise ValueError(f"blocks must be a positive integer or None, got {self.blocks!r}")
+        if self.blocks and self.gain is None and known(self.momentum) and np.any(self.momentum >= 1):
+            raise ValueError(f"momentum must be below 1 where blocks are drawn, got {self.momentum:g}")
 
     @property
     def stochastic(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]

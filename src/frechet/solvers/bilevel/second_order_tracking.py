@@ -85,7 +85,7 @@ class Hessians(eqx.Module):
         modulus = jnp.maximum(jnp.asarray(least, H.dtype), jnp.finfo(H.dtype).eps * jnp.max(jnp.abs(H)))
         H = at_least(H, modulus)
         crossed = problem.inner_products(x, y, _solved(H, f_y))[0]
-        return H, modulus, crossed, calls.add(hvp=d + 1, factorisation=2 * m)
+        return H, modulus, crossed, calls.add(hvp=d + 1)
 
     def products(self, y: PyTree[Array]) -> int:
         """Second-order products of a sampled term, of one block with lower variable ``y``."""
