@@ -204,6 +204,12 @@ def test_nan_ends_nonfinite_with_the_last_good_iterate():
     assert np.all(np.isfinite(solution.x)) and len(trace) > 1
 
 
+def test_a_first_step_that_is_not_finite_ends_the_run():
+    solution, trace = go(10_000, solver=Quiet(rate=np.inf))
+    assert solution.status.name == "nonfinite" and solution.steps == 0
+    assert [row["step"] for row in trace.rows] == [0]
+
+
 def test_measures_of_the_problem_are_columns():
     class Watched(fr.Composite):
         def measures(self, x):

@@ -178,9 +178,11 @@ def run(
                 ending = _reconsidered(trace.rows[-1], int(verdict.code), tol, limit, budget)
             while ending is Ending.RUNNING:
                 done, seconds = ahead
-                if not len(trace) or trace.rows[-1]["step"] < int(done.steps):
+                ahead_of_trace = not len(trace) or trace.rows[-1]["step"] < int(done.steps)
+                if ahead_of_trace or not done.finite:
                     row, verdict = chunk.measure(done, latest[0].x, latest[1], tol, limit)
-                    trace.append({"step": int(done.steps), "seconds": seconds, **row})
+                    if ahead_of_trace:  # a chunk whose first step is not finite gets no further
+                        trace.append({"step": int(done.steps), "seconds": seconds, **row})
                     latest = (done, verdict, seconds)
                     ending = Ending(int(verdict.code))
                     meter.show(trace.rows[-1])

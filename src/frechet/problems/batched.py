@@ -20,7 +20,7 @@ def mean_over_batches(
     batches = jax.tree.map(
         lambda v: jnp.asarray(v)[: rounds * batch_size].reshape(rounds, batch_size, *jnp.shape(v)[1:]), data
     )
-    return jnp.mean(jax.lax.map(of_batch, batches))
+    return jnp.mean(jax.lax.map(of_batch, batches), axis=0)
 
 
 class OnBatch(eqx.Module):
