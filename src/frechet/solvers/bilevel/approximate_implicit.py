@@ -1,6 +1,6 @@
 """AID: hypergradients from lower and adjoint problems solved only as well as the progress asks."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
@@ -12,20 +12,46 @@ from frechet.core.calls import Calls
 from frechet.core.solver import Solver, State
 from frechet.core.status import Ending
 from frechet.problems.bilevel import Bilevel, BilevelPoint
+from frechet.problems.composite import Composite
 from frechet.solvers.bilevel.outer_update import AdaptiveDescent, Transformed, outer_update
+from frechet.solvers.second_order.newton_cg import NewtonCG
 from frechet.solvers.second_order.truncated_cg import truncated_cg
+
+
+class LowerLevel(Composite):
+    """The lower problem at an ``x``, by the bilevel problem's own oracles."""
+
+    problem: Bilevel = eqx.field(kw_only=True)
+    x: PyTree[Array] = eqx.field(kw_only=True)
+
+    def __init__(self, problem: Bilevel, x: PyTree[Array]):
+        self.f, self.g = eqx.Partial(problem.inner_value, x), problem.inner_g
+        self.problem, self.x = problem, x
+
+    def value(self, x: PyTree[Array]) -> Scalar:
+        return self.problem.inner_value(self.x, x)
+
+    def gradient(self, x: PyTree[Array]) -> PyTree[Array]:
+        return self.problem.inner_gradient(self.x, x)
+
+    def value_and_gradient(self, x: PyTree[Array]) -> tuple[Scalar, PyTree[Array]]:
+        return self.value(x), self.gradient(x)
+
+    def hvp(self, x: PyTree[Array], v: PyTree[Array]) -> PyTree[Array]:
+        return self.problem.inner_hvp(self.x, x, v)
+
+    def prox(self, x: PyTree[Array], step: Any) -> PyTree[Array]:
+        return self.problem.inner_prox(x, step)
 
 
 class ApproximateImplicitState(State):
     """``tolerance`` is that of the next step's lower and adjoint problems, ``adjoint`` their warm start.
 
-    ``inner`` and ``outer`` are the updates' memories; ``endless`` says that the lower objective fell so far
-    that it has no minimum.
+    ``outer`` is the update's memory; ``endless`` says that the lower variable ran off to infinity.
     """
 
     adjoint: PyTree[Array]
     tolerance: Scalar
-    inner: PyTree[Array]
     outer: PyTree[Array]
     endless: Bool[Array, ""]
 
@@ -38,20 +64,22 @@ class ApproximateImplicit(Solver):
     $$\|\nabla_y g(x, y)\| \le \varepsilon_k, \qquad
       \|\nabla^2_{yy} g(x, y)\, v - \nabla_y f(x, y)\| \le \varepsilon_k,$$
 
-    the first by gradient steps, the second by conjugate gradients, and moves $x$ along
+    the first by steps of a solver for smooth problems, the second by conjugate gradients, and moves $x$ along
     $h = \nabla_x f - \nabla^2_{xy} g\, v$. The tolerance $\varepsilon_{k+1}$ is a tenth of the size of $h$
-    (of the move over the step, where $x$ has a function or set of its own), and at most
-    $0.9\,\varepsilon_k$: were it held, its bias would be mistaken for convergence. The outer
-    iteration is that of gradient descent on $\Phi$, linear where $\Phi$ is strongly convex.
+    (of the residual, where $x$ has a function or set of its own), and falls by a tenth in every step, down to
+    a millionth of it: were it held, its bias would be mistaken for convergence. The outer iteration is that
+    of gradient descent on $\Phi$, linear where $\Phi$ is strongly convex.
 
-    A step costs one upper gradient and two proxes, as many lower gradients and products with second
-    derivatives as the tolerances ask for, and two products more. A lower level along which gradient steps
-    run off to infinity ends the solve as unbounded.
+    A step costs one upper gradient and two proxes, what the lower solver takes and a lower gradient for each
+    of its steps and one more, as many products with second derivatives as the adjoint problem asks for and
+    two more. A lower level along which $y$ runs off to infinity ends the solve as unbounded.
 
     Args:
-        inner: an Optax transformation for the lower level; steps that adapt to its curvature when left out.
-        outer: likewise for the upper level; needs a set or nothing for the function of $x$.
-        inner_limit: most lower gradients, and most products of conjugate gradients, in one step.
+        inner: a solver of smooth problems, started anew at the last $y$: `NewtonCG`, or gradient steps by
+            `FISTA`, `ProximalGradient` or `Optax`.
+        outer: an Optax transformation, which needs a set or nothing for the function of $x$; steps that adapt
+            to how $h$ changes when left out.
+        inner_limit: most steps of ``inner``, and most products of conjugate gradients, in one step.
 
     Source:
         Pedregosa 2016, Hyperparameter optimization with approximate gradient, arXiv 1602.02355; Ji, Yang,
@@ -77,9 +105,16 @@ class ApproximateImplicit(Solver):
             "unique lower solution",
         }
     )
-    inner: AdaptiveDescent | Transformed = eqx.field(default=None, converter=outer_update)
+    inner: Solver = eqx.field(default_factory=NewtonCG)
     outer: AdaptiveDescent | Transformed = eqx.field(default=None, converter=outer_update)
     inner_limit: int = eqx.field(default=1000, static=True)
+
+    def __check_init__(self):
+        if not isinstance(self.inner, Solver):
+            raise TypeError(f"inner must be a frechet Solver, got {type(self.inner).__name__}")
+        reason = self.inner.fits(Composite(jnp.sum))
+        if reason or self.inner.stochastic:
+            raise ValueError(f"inner must take smooth problems whole: it {reason or 'draws batches'}")
 
     def init(self, problem: Bilevel, x0: BilevelPoint, *, key: PRNGKeyArray) -> ApproximateImplicitState:
         x, y = x0.upper, x0.lower
@@ -89,7 +124,6 @@ class ApproximateImplicit(Solver):
             Calls().add(outer_gradient=1),
             jax.tree.map(jnp.zeros_like, y),
             0.1 * tree.norm(slopes),
-            self.inner.init(y),
             self.outer.init(x),
             jnp.asarray(False),
         )
@@ -98,7 +132,7 @@ class ApproximateImplicit(Solver):
         self, problem: Bilevel, state: ApproximateImplicitState, *, key: PRNGKeyArray
     ) -> ApproximateImplicitState:
         x, tolerance = state.x.upper, state.tolerance
-        y, inner, endless, gradients = self._lower(problem, state)
+        y, endless, calls = self._lower(problem, state, key)
         slope, b = problem.outer_gradients(x, y)
 
         zero = jax.tree.map(jnp.zeros_like, y)
@@ -110,37 +144,39 @@ class ApproximateImplicit(Solver):
         v = tree.axpy(1.0, d, state.adjoint)
 
         h = tree.subtract(slope, problem.inner_products(x, y, v)[0])
-        calls = state.calls.add(outer_gradient=1, gradient=gradients, hvp=products + 2, prox=1)
+        calls = calls.add(outer_gradient=1, hvp=products + 2, prox=1)
         residual = tree.norm(tree.subtract(x, problem.outer_prox(tree.axpy(-1.0, h, x), 1.0)))
         ahead, outer, calls = self.outer.apply(problem, x, h, state.outer, calls)
         # A lower level without a solution says nothing about x.
         ahead = tree.where(endless, x, ahead)
-        tolerance = jnp.minimum(0.1 * residual, 0.9 * tolerance).astype(tolerance.dtype)
-        return ApproximateImplicitState(BilevelPoint(ahead, y), calls, v, tolerance, inner, outer, endless)
+        tolerance = jnp.clip(0.9 * tolerance, 1e-6 * residual, 0.1 * residual).astype(tolerance.dtype)
+        return ApproximateImplicitState(BilevelPoint(ahead, y), calls, v, tolerance, outer, endless)
 
-    def _lower(self, problem: Bilevel, state: ApproximateImplicitState) -> tuple:
-        """The lower variable and the update's memory, whether it has no end, and gradients taken."""
+    def _lower(self, problem: Bilevel, state: ApproximateImplicitState, key: PRNGKeyArray) -> tuple:
+        """The lower variable, whether the lower level has no end, and the calls."""
         x, start = state.x.upper, state.x.lower
+        lower = LowerLevel(problem, x)
         eps = jnp.finfo(state.tolerance.dtype).eps
         far = (1 + tree.norm(start)) / eps
 
-        def descend(carry: tuple) -> tuple:
-            y, memory, n, _ = carry
-            slope = problem.inner_gradient(x, y)
-            ahead, new = self.inner.move(y, slope, memory)
-            done = tree.norm(slope) <= state.tolerance
-            y, memory, moved = *tree.where(done, (y, memory), (ahead, new)), tree.subtract(ahead, y)
-            size = tree.norm(y)
+        def improve(carry: tuple) -> tuple:
+            inner, _, n, _ = carry
+            new = self.inner.step(lower, inner, key=key)
+            moved, size = tree.norm(tree.subtract(new.x, inner.x)), tree.norm(new.x)
             # Neither at rounding, nor farther than any solution that rounding could tell from another.
-            going = (tree.norm(moved) > eps * size) & (size <= far)
-            return y, memory, n + 1, ~done & going
+            going = (moved > eps * size) & (size <= far)
+            return new, tree.norm(lower.gradient(new.x)), n + 1, going
 
-        memory = self.inner.resumed(start, state.inner)
-        begun = (start, memory, jnp.zeros((), int), ~state.endless)
-        going = lambda carry: carry[3] & (carry[2] < self.inner_limit)  # noqa: E731
-        y, memory, n, _ = jax.lax.while_loop(going, descend, begun)
-        size = tree.norm(y)
-        return y, memory, state.endless | (jnp.isfinite(size) & (size > far)), n
+        def going(carry: tuple) -> Bool[Array, ""]:
+            _, slope, n, going = carry
+            return going & (slope > state.tolerance) & (n < self.inner_limit)
+
+        inner = self.inner.init(lower, start, key=key)
+        begun = (inner, tree.norm(lower.gradient(start)), jnp.zeros((), int), ~state.endless)
+        inner, _, n, _ = jax.lax.while_loop(going, improve, begun)
+        size = tree.norm(inner.x)
+        endless = state.endless | (jnp.isfinite(size) & (size > far))
+        return inner.x, endless, Calls(state.calls.counts + inner.calls.counts).add(gradient=n + 1)
 
     def diagnosis(self, problem: Bilevel, state: ApproximateImplicitState) -> Int[Array, ""]:
         ending = jnp.where(state.endless, Ending.UNBOUNDED, Ending.RUNNING)

@@ -71,14 +71,11 @@ class AdaptiveDescent(eqx.Module):
         # A thousandth of the point's own size, or of one.
         short = 1e-3 * jnp.maximum(tree.norm(x), 1) / jnp.where(length > 0, length, 1)
         size = jnp.where(memory.first, short, size).astype(memory.size.dtype)
-        ratio = jnp.where(moved > 0, size / memory.size, memory.ratio)
+        # The leap from the first step to the second is no growth that the third should go on with.
+        ratio = jnp.where((moved > 0) & ~begun, size / memory.size, 1)
         ratio = jnp.where(memory.first, jnp.inf, ratio)
         memory = Memory(x, gradient, size, ratio.astype(size.dtype), jnp.asarray(False))
         return tree.axpy(-size, gradient, x), memory
-
-    def resumed(self, x: PyTree[Array], memory: Memory) -> Memory:
-        """The memory for another function, at ``x``: the size is kept, old gradients say nothing of it."""
-        return eqx.tree_at(lambda m: m.x, memory, x)
 
 
 class Transformed(eqx.Module):
@@ -109,10 +106,6 @@ class Transformed(eqx.Module):
         with precision_of(x):
             updates, new = self.tx.update(gradient, memory, x)
         return same_types((optax.apply_updates(x, updates), new), (x, memory))
-
-    def resumed(self, x: PyTree[Array], memory: PyTree[Array]) -> PyTree[Array]:
-        """The state for another function: the same."""
-        return memory
 
 
 def outer_update(given: Any) -> AdaptiveDescent | Transformed:
