@@ -73,7 +73,7 @@ def response(
     x: PyTree[Array],
     solver: lx.AbstractLinearSolver | None = None,
 ) -> tuple[PyTree[Array], Bool[Array, ""]]:
-    r"""How ``x`` moves, were it a root of the optimality map: $-(\partial_x F)^{-1}\partial_\theta F\,\dot\theta$.
+    r"""How ``x`` moves, were it a root: $-(\partial_x F)^{-1}\partial_\theta F\,\dot\theta$.
 
     Up to `DENSE_UP_TO` unknowns the Jacobian is formed and factorised. Beyond, products alone are used:
     conjugate gradients where the problem names its symmetric parts (see `Problem.symmetric_parts`), GMRES

@@ -122,7 +122,7 @@ def bilevel_quadratics(
         The terms and their closed forms.
 
     Raises:
-        ValueError: no draw of twenty had a strongly convex hyperobjective.
+        ValueError: no draw of twenty was strongly convex in $y$ below and in $x$ above.
 
     Source:
         The quadratics of Dagreou, Ablin, Vaiter, Moreau 2022, A framework for bilevel optimization that
@@ -138,9 +138,14 @@ def bilevel_quadratics(
     for _ in range(_MOST_DRAWS):
         outer, inner = (_terms(rng, samples, upper, lower, curvature, coupling) for _ in range(2))
         drawn = BilevelQuadratics(outer, inner)
-        if np.linalg.eigvalsh(_means(inner).A)[0] > 0 and np.linalg.eigvalsh(drawn.quadratic()[0])[0] > 1e-3:
+        if _least(_means(inner).A) > 0.01 * curvature and _least(drawn.quadratic()[0]) > 1e-3:
             return drawn
-    raise ValueError("no draw had a strongly convex hyperobjective; ask for more samples or less coupling")
+    raise ValueError("no draw was strongly convex at both levels; ask for more samples or less coupling")
+
+
+def _least(matrix: np.ndarray) -> float:
+    """The least eigenvalue."""
+    return float(np.linalg.eigvalsh(matrix)[0])
 
 
 def _terms(rng: np.random.Generator, n: int, p: int, q: int, curvature: float, coupling: float) -> Terms:
