@@ -1,6 +1,8 @@
 """Checks of ``init`` and ``step``: forms, transformations, randomness, counts, resumption."""
 
+import shutil
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -290,15 +292,21 @@ def check_traces_user_function_twice(solver: Solver, case: Case) -> None:
 
 
 def check_resume(solver: Solver, case: Case) -> None:
-    """A run stopped half way and resumed from its checkpoint is the straight run, bit for bit."""
-    half, full = solver.check_every, 3 * solver.check_every
-    arguments = (case.problem(), case.start(), solver)
-    straight = run(*arguments, budget=Budget(steps=full, tol=0.0), key=key(), progress=False).solution
+    """A run resumed from a checkpoint that was written on its way is the straight run, bit for bit."""
+    every = solver.check_every
+    arguments, budget = (case.problem(), case.start(), solver), Budget(steps=3 * every, tol=0.0)
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "checkpoint"
-        for steps in (half, full):
-            budget = Budget(steps=steps, tol=0.0)
-            resumed = run(*arguments, budget=budget, key=key(), checkpoint=path, progress=False).solution
+        latest, kept = Path(folder) / "latest", Path(folder) / "kept"
+
+        def keep(row: Mapping[str, float], _: PyTree[Array]) -> None:
+            # Saves follow these calls: what is kept in the end was written after the first steps.
+            if latest.exists() and row["step"] <= 2 * every:
+                shutil.copy(latest, kept)
+
+        options: dict[str, Any] = {"budget": budget, "key": key(), "progress": False}
+        saves = {"checkpoint": latest, "checkpoint_seconds": 0.0, "callbacks": [keep]}
+        straight = run(*arguments, **options, **saves).solution
+        resumed = run(*arguments, **options, checkpoint=kept).solution
     wrong = different_bits(
         (straight.x, straight.steps, straight.state), (resumed.x, resumed.steps, resumed.state)
     )
