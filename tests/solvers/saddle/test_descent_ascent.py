@@ -7,7 +7,7 @@ import optax
 import pytest
 
 import frechet as fr
-from frechet.optimizers import ttur, two_players
+from frechet.optimizers.ttur import ttur, two_players
 from frechet.solvers.saddle.gradient_descent_ascent import GradientDescentAscent
 from frechet.solvers.saddle.ttur import TTUR
 from frechet.workbench.claims.iterates import states

@@ -27,10 +27,14 @@ def test_the_residual_of_a_bilinear_game_falls_faster_than_one_over_the_root():
     t = np.array([10, 100, 1000, 10_000])
     x, y = np.asarray(z.minimiser)[t - 1], np.asarray(z.maximiser)[t - 1]
     residual = np.sqrt(np.sum((y @ A.T) ** 2, axis=1) + np.sum((x @ A) ** 2, axis=1))
-    distance = np.sqrt(sum(float(v @ v) for v in start))
-    scaled = residual * np.sqrt(t) / (L * distance)
-    # The bound is a constant for any such game; that it goes to zero shows in the last decade.
-    assert np.all(scaled < 1.5)
+    # Every pair of singular vectors shrinks by a factor of its own.
+    U, sizes, Vt = np.linalg.svd(A)
+    part = (U.T @ start[0]) ** 2 + (Vt @ start[1]) ** 2
+    s = 0.9 / L * sizes
+    exact = np.sqrt(np.sum(part * sizes**2 * (1 - s**2 + s**4) ** t[:, None], axis=1))
+    np.testing.assert_allclose(residual, exact, rtol=1e-9)
+    scaled = residual * np.sqrt(t) / (L * np.sqrt(part.sum()))
+    assert np.all(scaled < 1)
     assert scaled[-1] < scaled[1] / 2
 
 

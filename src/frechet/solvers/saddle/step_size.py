@@ -111,7 +111,7 @@ class Pace(eqx.Module):
         always is.
         """
         seen = self.after(z, here, lead, there)
-        if self.lipschitz is None:
+        if self.lipschitz is None or seen.lipschitz is None:
             return seen, jnp.asarray(True)
         good = (share * seen.lipschitz <= self.lipschitz) & tree.all_finite(there)
         L = jnp.where(good, seen.lipschitz, jnp.maximum(seen.lipschitz, 2 * self.lipschitz))

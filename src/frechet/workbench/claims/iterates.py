@@ -10,7 +10,7 @@ from frechet.core.solve import prepare
 from frechet.core.solver import Solver, State
 
 
-def states(problem: Problem, solver: Solver, x0: PyTree[Any], n: int, seed: int = 0) -> State:
+def states(problem: Problem, solver: Solver, x0: PyTree[Any], n: int, seed: int = 0) -> Any:
     """The states after each of ``n`` steps, stacked.
 
     Example:
