@@ -111,6 +111,16 @@ class Checked:
             params, state, _ = _update(self.entry, tx, params, state)
         return params
 
+    @functools.cached_property
+    def once(self) -> Params:
+        """The parameters after one update outside jit, at the defaults."""
+        return self.eagerly(_make(self.entry), 1)
+
+    @functools.cached_property
+    def at_rate(self) -> Params:
+        """The parameters after updates outside jit, with a learning rate of 0.01."""
+        return self.eagerly(_make(self.entry, learning_rate=1e-2))
+
 
 def check_declaration(checked: Checked) -> None:
     """It says where it comes from, shows an example, and can be made anywhere in its space."""
@@ -170,7 +180,7 @@ def check_injects_hyperparameters(checked: Checked) -> None:
         k for k, p in inspect.signature(entry.factory).parameters.items() if not isinstance(p.default, float)
     ]
     tx = optax.inject_hyperparams(entry.factory, static)(**_structure(entry), learning_rate=1e-2)
-    wrong = different(checked.eagerly(tx), checked.eagerly(_make(entry, learning_rate=1e-2)), 2e-5)
+    wrong = different(checked.eagerly(tx), checked.at_rate, 2e-5)
     assert not wrong, f"with injected hyperparameters it differs: {'; '.join(wrong)}"
     params = parameters(entry)
     state: Any = tx.init(params)
@@ -186,20 +196,19 @@ def check_schedule(checked: Checked) -> None:
     if "learning_rate" not in entry.space:
         return
     scheduled = checked.eagerly(_make(entry, learning_rate=optax.constant_schedule(1e-2)))
-    wrong = different(scheduled, checked.eagerly(_make(entry, learning_rate=1e-2)), 1e-6)
+    wrong = different(scheduled, checked.at_rate, 1e-6)
     assert not wrong, f"a constant schedule differs from the constant: {'; '.join(wrong)}"
 
 
 def check_composes(checked: Checked) -> None:
     """It can be chained, accumulated over batches and masked."""
     entry, params = checked.entry, parameters(checked.entry)
-    plain = checked.eagerly(_make(entry), 1)
     chained = optax.chain(optax.clip_by_global_norm(1e9), _make(entry), optax.scale(1.0))
-    wrong = different(checked.eagerly(chained, 1), plain, 1e-6)
+    wrong = different(checked.eagerly(chained, 1), checked.once, 1e-6)
     assert not wrong, f"chained with transformations that change nothing it differs: {'; '.join(wrong)}"
     steps: Any = optax.MultiSteps(optax.with_extra_args_support(_make(entry)), 2)
     twice = checked.eagerly(optax.GradientTransformationExtraArgs(steps.init, steps.update), 2)
-    wrong = different(twice, plain, 1e-5)
+    wrong = different(twice, checked.once, 1e-5)
     assert not wrong, f"accumulated over two equal batches it differs: {'; '.join(wrong)}"
     if entry.needs & {"players", "layer inputs"}:
         return  # what it is told about parts of the parameters would have to be masked too
@@ -257,8 +266,8 @@ def check_batches(checked: Checked) -> None:
     one, tx = parameters(entry), _make(entry)
     both = jax.tree.map(lambda v: jnp.stack([v, 2 * v]), one)
     batched = jax.jit(jax.vmap(lambda p: _update(entry, tx, p, tx.init(p))[0]))(both)
-    for i, factor in enumerate((1, 2)):
-        alone = checked.eagerly(tx, 1, jax.tree.map(lambda v, f=factor: f * v, one))
+    for i in (0, 1):
+        alone = checked.once if i == 0 else checked.eagerly(tx, 1, jax.tree.map(lambda v: 2 * v, one))
         wrong = different(jax.tree.map(lambda v, i=i: v[i], batched), alone, 2e-5)
         assert not wrong, f"member {i} of a batch differs from the same alone: {'; '.join(wrong)}"
 
@@ -272,12 +281,14 @@ def check_differentiable(checked: Checked) -> None:
     def after(rate: Scalar) -> Scalar:
         tx = _make(entry, learning_rate=rate)
         params = parameters(entry)
-        state = tx.init(params)
-        for _ in range(2):
-            params, state, _ = _update(entry, tx, params, state)
-        return loss(entry, params)
 
-    slope = jax.jvp(after, (numbers["learning_rate"],), (1.0,))[1]
+        def body(carry: tuple, _: None) -> tuple:
+            return _update(entry, tx, *carry)[:2], None
+
+        start = (params, jax.tree.map(jnp.asarray, tx.init(params)))
+        return loss(entry, jax.lax.scan(body, start, length=2)[0][0])
+
+    slope = jax.jit(lambda rate: jax.jvp(after, (rate,), (1.0,))[1])(numbers["learning_rate"])
     assert finite(slope), "the loss after two updates has no finite derivative in the learning rate"
 
 
@@ -293,7 +304,7 @@ def check_keeps_shardings(checked: Checked) -> None:
     spread = jax.tree_util.tree_map_with_path(placed, params)
     step = jax.jit(functools.partial(_update, entry, tx))
     updated, state, updates = step(spread, jax.jit(tx.init)(spread))
-    wrong = different(updated, checked.eagerly(tx, 1), 2e-5)
+    wrong = different(updated, checked.once, 2e-5)
     assert not wrong, f"spread over {jax.device_count()} devices it differs: {'; '.join(wrong)}"
     homes = {v.shape: v.sharding for v in jax.tree.leaves(spread)}
     for what, found in (("updates", updates), ("state", state)):
