@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pytest
 
 import frechet as fr
 from frechet.core import loop
@@ -93,6 +94,13 @@ def test_saba_converges_with_constant_steps_and_batches_where_soba_stays_in_its_
     # What is remembered of the mean is the mean of what is remembered, up to rounding.
     for table, mean in zip(jax.tree.leaves(s.outer.table), jax.tree.leaves(s.outer.mean), strict=True):
         np.testing.assert_allclose(np.asarray(table).mean(axis=0), mean, atol=1e-10)
+
+
+def test_batches_of_saba_divide_the_terms():
+    with pytest.raises(TypeError, match="it needs a batch_size that divides the 32 terms of the upper level"):
+        fr.solve(sums(), tuple(map(jnp.asarray, START)), SABA(batch_size=5))
+    with pytest.raises(ValueError, match="batch_size must be a positive integer, got None"):
+        SABA(batch_size=None)  # pyright: ignore[reportArgumentType]
 
 
 def penalised(lam: float) -> np.ndarray:
