@@ -35,7 +35,7 @@ class AdaptiveDescent(eqx.Module):
       \theta_k = \frac{\lambda_k}{\lambda_{k-1}}$$
 
     No function values are needed, which makes it fit for hypergradients. The first step is short, as nothing
-    is known yet; the second is $1 / (\sqrt2 L_1)$.
+    is known yet; the second is $1 / (\sqrt2 L_1)$. Derivatives of steps take their size for a constant.
 
     Source:
         Malitsky, Mishchenko 2023, Adaptive proximal gradient method for convex optimization,
@@ -56,6 +56,12 @@ class AdaptiveDescent(eqx.Module):
 
     def move(self, x: PyTree[Array], gradient: PyTree[Array], memory: Memory) -> tuple[PyTree[Array], Memory]:
         """The point before any proximal map, and the memory, whose size is the step's."""
+        size, ratio = self._size(*jax.lax.stop_gradient((x, gradient, memory)))
+        memory = Memory(x, gradient, size, ratio, jnp.asarray(False))
+        return tree.axpy(-size, gradient, x), memory
+
+    def _size(self, x: PyTree[Array], gradient: PyTree[Array], memory: Memory) -> tuple[Scalar, Scalar]:
+        """The size of the step and its ratio to the one before."""
         moved, length = tree.norm(tree.subtract(x, memory.x)), tree.norm(gradient)
         risen = tree.norm(tree.subtract(gradient, memory.gradient))
         L = risen / jnp.where(moved > 0, moved, 1)
@@ -74,8 +80,7 @@ class AdaptiveDescent(eqx.Module):
         # The leap from the first step to the second is no growth that the third should go on with.
         ratio = jnp.where((moved > 0) & ~begun, size / memory.size, 1)
         ratio = jnp.where(memory.first, jnp.inf, ratio)
-        memory = Memory(x, gradient, size, ratio.astype(size.dtype), jnp.asarray(False))
-        return tree.axpy(-size, gradient, x), memory
+        return size, ratio.astype(size.dtype)
 
 
 class Transformed(eqx.Module):
