@@ -16,12 +16,12 @@ from frechet.solvers.bilevel.lower_step import lower_step, step_or_none
 
 
 class PenaltyState(State):
-    r"""``tilted`` is $w_y$ and the lower part of ``x`` is $w_z$; ``centres`` are $y$ and $z$.
+    r"""The lower part of ``x`` is $w_y$ and ``plain`` is $w_z$; ``centres`` are $y$ and $z$.
 
     ``sigma`` is the penalty's parameter, ``rate`` one over the lower level's largest curvature.
     """
 
-    tilted: PyTree[Array]
+    plain: PyTree[Array]
     centres: tuple[PyTree[Array], PyTree[Array]]
     sigma: Scalar
     rate: Scalar
@@ -104,11 +104,12 @@ class Penalised(Batched):
             tree.axpy(-size, tree.axpy(1 / s, tree.subtract(g_y, g_z), f_x), state.x.upper), size
         )
         lag = tree.norm(tree.subtract(w, state.centres)) / self.rho
-        settled = (tree.norm(tree.subtract(x, state.x.upper)) < s * size) & (lag < s)
+        # What is left of the lower problems is divided by sigma in the gradient.
+        settled = (tree.norm(tree.subtract(x, state.x.upper)) < s * size) & (lag < s * s)
         least = jnp.minimum(jnp.finfo(s.dtype).eps ** 0.5, s)
         return {
-            "x": BilevelPoint(x, w[1]),
-            "tilted": w[0],
+            "x": BilevelPoint(x, w[0]),
+            "plain": w[1],
             "centres": tree.axpy(self.relaxation, tree.subtract(w, state.centres), state.centres),
             "sigma": jnp.where(settled, jnp.maximum(self.shrink * s, least), s).astype(s.dtype),
         }

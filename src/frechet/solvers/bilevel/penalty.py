@@ -76,7 +76,7 @@ class PenaltyBilevel(Penalised):
             g_y, g_z = (problem.inner_gradient(x, v, inner) for v in w)
             return self.lower_update(problem, state, w, (f_y, g_y, g_z)), None
 
-        w = (state.tilted, state.x.lower)
+        w = (state.x.lower, state.plain)
         w, _ = jax.lax.scan(descend, w, jax.random.split(keys[0], self.inner_steps))
         outer, inner = both_batches(last, problem, self.batch_size)
         f_x = problem.outer_gradients(x, w[0], outer)[0]

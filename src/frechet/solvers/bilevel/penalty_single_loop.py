@@ -19,8 +19,8 @@ class Point(NamedTuple):
     """Where gradients are taken: $x$, $w_y$ and $w_z$."""
 
     upper: PyTree[Array]
-    tilted: PyTree[Array]
     lower: PyTree[Array]
+    plain: PyTree[Array]
 
 
 class Memory(NamedTuple):
@@ -72,7 +72,7 @@ class PenaltySingleLoop(Penalised):
         (0.5, 1.0)
     """
 
-    momentum: float = 0.1
+    momentum: float = 0.03
 
     def init(self, problem: Bilevel, x0: BilevelPoint, *, key: PRNGKeyArray) -> SingleLoopState:
         begun = super().init(problem, x0, key=key)
@@ -82,19 +82,19 @@ class PenaltySingleLoop(Penalised):
             at = Point(x, y, y)
             empty = lambda v: jax.tree.map(jnp.zeros_like, (v, v, v))  # noqa: E731
             memories = (Memory(empty(y), at), Memory(empty(x), at))
-        fields = (begun.tilted, begun.centres, begun.sigma, begun.rate)
+        fields = (begun.plain, begun.centres, begun.sigma, begun.rate)
         return SingleLoopState(begun.x, begun.calls, *fields, *memories, jnp.zeros((), int))
 
     def step(self, problem: Bilevel, state: SingleLoopState, *, key: PRNGKeyArray) -> SingleLoopState:
-        x, w = state.x.upper, (state.tilted, state.x.lower)
+        x, w = state.x.upper, (state.x.lower, state.plain)
         first, second = (key, key) if self.batch_size is None else jax.random.split(key)
 
         def in_lower(u: Point, outer: Indices, inner: Indices) -> tuple:
-            f_y = problem.outer_gradients(u.upper, u.tilted, outer)[1]
+            f_y = problem.outer_gradients(u.upper, u.lower, outer)[1]
             return f_y, *(problem.inner_gradient(u.upper, v, inner) for v in u[1:])
 
         def in_upper(u: Point, outer: Indices, inner: Indices) -> tuple:
-            f_x = problem.outer_gradients(u.upper, u.tilted, outer)[0]
+            f_x = problem.outer_gradients(u.upper, u.lower, outer)[0]
             return f_x, *(problem.inner_gradients(u.upper, v, inner)[0] for v in u[1:])
 
         def tracked(gradients: Callable, u: Point, memory: Memory | None, key: PRNGKeyArray) -> Any:
