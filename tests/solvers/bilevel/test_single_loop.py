@@ -40,16 +40,15 @@ def sums() -> fr.FiniteSumBilevel:
     return fr.FiniteSumBilevel(quadratic_term, quadratic_term, *data)
 
 
-def after(problem: Any, solver: Any, steps: int, seed: int = 0, start: Any = START) -> Any:
-    """The state after so many steps; a program may take arrays of hyperparameters or of seeds."""
-    problem, x0, solver = prepare(problem, jax.tree.map(jnp.asarray, start), solver)
+@eqx.filter_jit
+def _after(problem: Any, x0: Any, solver: Any, steps: Any, key: Any) -> Any:
+    return loop.advance(problem, solver, loop.begin(problem, x0, solver, key), steps, key).state
 
-    @eqx.filter_jit
-    def run(problem: Any, x0: Any, solver: Any) -> Any:
-        key = jax.random.key(seed)
-        return loop.advance(problem, solver, loop.begin(problem, x0, solver, key), jnp.asarray(steps), key)
 
-    return run(problem, x0, solver).state
+def after(problem: Any, solver: Any, steps: int) -> Any:
+    """The state after so many steps; of how many, and of arrays in the solver, a program does not depend."""
+    problem, x0, solver = prepare(problem, jax.tree.map(jnp.asarray, START), solver)
+    return _after(problem, x0, solver, jnp.asarray(steps), jax.random.key(0))
 
 
 def residual(s: Any) -> float:
@@ -61,11 +60,19 @@ def residual(s: Any) -> float:
     return float(np.linalg.norm(np.concatenate([D_y, D_v, D_x])))
 
 
-def test_the_fixed_point_of_soba_is_the_solution():
+def test_soba_moves_all_three_from_the_old_point_and_its_fixed_point_is_the_solution():
+    r, q = 0.5, 0.1
+    x, y, v = *START, np.zeros(Q)
+    for _ in range(3):
+        D = G.A @ y + G.C.T @ x + G.a, G.A @ v + F.A @ y + F.C.T @ x + F.a, G.C @ v + F.B @ x + F.C @ y + F.b
+        y, v, x = y - r * D[0], v - r * D[1], x - q * D[2]
     with jax.enable_x64():
-        s = after(whole(), SOBA(), 3_000)
-    assert residual(s) < 1e-10
-    np.testing.assert_allclose(s.x.upper, LEVELS.solution(), atol=1e-9)
+        few, many = (after(whole(), SOBA(jnp.asarray(r), q), steps) for steps in (3, 3_000))
+    np.testing.assert_allclose(
+        np.concatenate([few.x.upper, few.x.lower, few.adjoint]), [*x, *y, *v], rtol=1e-12
+    )
+    assert residual(many) < 1e-10
+    np.testing.assert_allclose(many.x.upper, LEVELS.solution(), atol=1e-9)
 
 
 def test_soba_shortens_its_lower_steps_where_the_lower_level_becomes_steeper():
