@@ -60,6 +60,16 @@ def test_a_point_below_the_optimum_that_violates_constraints_has_a_gap():
     assert cost(record, Goal("gap", 1e-2), "step", blind) == 0  # what would be rewarded otherwise
 
 
+def test_a_lower_level_off_its_solution_counts_as_a_constraint_missed():
+    columns = {
+        "objective": np.array([4.0, 10.0, 10.0]),
+        "measure_lower_distance": np.array([8.0, 4.0, np.nan]),
+    }
+    gap = MISSABLE.gap(columns)
+    assert gap[:2].tolist() == [1.0, 0.5]
+    assert np.isnan(gap[2])  # nobody knows: the lower level could not be solved
+
+
 def test_without_a_measure_of_infeasibility_the_objective_counts_both_ways():
     assert MISSABLE.gap({"objective": np.array([6.0, 14.0])}) == pytest.approx([0.5, 0.5])
 

@@ -20,8 +20,8 @@ from frechet.workbench.comparing.plan import column
 from frechet.workbench.comparing.record import Record
 
 GAPS = (1e-2, 1e-4, 1e-6, 1e-8)
-INFEASIBILITY = "measure_infeasibility"
-"""The trace's column for the largest violation of a constraint."""
+_MISSED = ("measure_infeasibility", "measure_lower_distance")
+"""The trace's columns for the largest violation of a constraint and the distance to a lower solution."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Reference:
         start: the objective at the start; NaN if not finite.
         rounding: what the precision can tell apart near ``value``; smaller gaps are drawn at this.
         always_feasible: whether a lower objective is a better one; else violated constraints count too.
-        start_infeasibility: by how much the start violates a constraint.
+        start_infeasibility: by how much the start violates a constraint or misses the lower solution.
         target: what counts as solved where there is no optimality map.
     """
 
@@ -82,19 +82,25 @@ class Reference:
 
         Where constraints can be missed the distance is
         $\max\{|f(x) - f^\star|, \text{infeasibility}\}$ instead, at ``x`` and at the start: below the
-        optimum lie only points that violate them.
+        optimum lie only points that violate them. Of a bilevel problem it is how far the lower level is
+        from its solution.
 
         Args:
             columns: a trace's, of which the objective and, if it is there, the infeasibility are read.
         """
         objective = np.asarray(columns["objective"], float)
-        off = np.asarray(columns.get(INFEASIBILITY, np.zeros_like(objective)), float)
-        return np.maximum(self._distance(objective, off), self.rounding) / self.scale
+        return np.maximum(self._distance(objective, missed(columns)), self.rounding) / self.scale
 
     def _distance(self, objective: Any, infeasibility: Any) -> Any:
         if self.always_feasible:
             return objective - self.value
         return np.maximum(np.abs(objective - self.value), infeasibility)
+
+
+def missed(columns: Mapping[str, Any]) -> Float[np.ndarray, " checks"]:
+    """By how much constraints, a lower level among them, are missed; zeros where a trace tells nothing."""
+    off = next((columns[name] for name in _MISSED if name in columns), np.zeros(len(columns["objective"])))
+    return np.asarray(off, float)
 
 
 def goals(tol: float | None, references: Iterable[Reference] = ()) -> list[Goal]:

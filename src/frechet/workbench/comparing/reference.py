@@ -8,7 +8,7 @@ import numpy as np
 from frechet.problems.training import Target
 from frechet.workbench.comparing import fingerprint
 from frechet.workbench.comparing.plan import Plan, ProblemCard, RunSpec
-from frechet.workbench.comparing.profile import INFEASIBILITY, Reference
+from frechet.workbench.comparing.profile import Reference, missed
 from frechet.workbench.comparing.record import Record
 from frechet.workbench.comparing.runner import POLISH, Task
 
@@ -85,7 +85,8 @@ def reference(card: ProblemCard, records: list[Record], polished: Record | None)
     rounding = _rounding(card.dtype, value, start)
     if card.always_feasible:
         return Reference(value, source, start, rounding)
-    off = next((_first(r, INFEASIBILITY) for r in records if math.isfinite(_first(r, INFEASIBILITY))), 0.0)
+    starts = [float(missed(r.columns)[0]) for r in records if len(r.columns.get("objective", ()))]
+    off = next((v for v in starts if math.isfinite(v)), 0.0)
     return Reference(value, source, start, rounding, always_feasible=False, start_infeasibility=off)
 
 
@@ -126,6 +127,6 @@ def _lowest(record: Record | None, card: ProblemCard) -> float:
     return float(finite.min()) if finite.size else float("nan")
 
 
-def _first(record: Record, name: str = "objective") -> float:
-    column = record.columns.get(name)
+def _first(record: Record) -> float:
+    column = record.columns.get("objective")
     return float(column[0]) if column is not None and len(column) else float("nan")
