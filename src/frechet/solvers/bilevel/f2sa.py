@@ -36,7 +36,8 @@ class F2SA(Batched):
     so that $y$ follows the minimiser of $f + \lambda g$ and $z$ that of $g$; then
 
     $$x \leftarrow \mathrm{prox}_{q_t p}\bigl(x - q_t\,[\nabla_x f(x, y)
-      + \lambda(\nabla_x g(x, y) - \nabla_x g(x, z))]\bigr), \quad \lambda \leftarrow \lambda + d (t+1)^{-1/7}$$
+      + \lambda(\nabla_x g(x, y) - \nabla_x g(x, z))]\bigr), \quad
+      \lambda \leftarrow \lambda + d (t+1)^{-1/7}$$
 
     with both gradients of $g$ on the same batch. The bracket is the hypergradient up to $O(1/\lambda)$. A
     step costs $T + 1$ gradients of $f$ and $2T + 2$ of $g$. To $\|\nabla\Phi\|^2 \le\varepsilon$ it takes of
