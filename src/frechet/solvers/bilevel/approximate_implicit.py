@@ -66,13 +66,13 @@ class ApproximateImplicit(Solver):
 
     the first by steps of a solver for smooth problems, the second by conjugate gradients, and moves $x$ along
     $h = \nabla_x f - \nabla^2_{xy} g\, v$. The tolerance $\varepsilon_{k+1}$ is a tenth of the size of $h$
-    (of the residual, where $x$ has a function or set of its own), and falls by a tenth in every step, down to
-    a millionth of it: were it held, its bias would be mistaken for convergence. The outer iteration is that
-    of gradient descent on $\Phi$, linear where $\Phi$ is strongly convex.
+    (of the residual, where $x$ has a function or set of its own), and falls by a tenth at least with every
+    step, down to rounding: were it in proportion to $h$, its bias could be mistaken for progress. The outer
+    iteration is that of gradient descent on $\Phi$, linear where $\Phi$ is strongly convex.
 
     A step costs one upper gradient and two proxes, what the lower solver takes and a lower gradient for each
     of its steps and one more, as many products with second derivatives as the adjoint problem asks for and
-    two more. A lower level along which $y$ runs off to infinity ends the solve as unbounded.
+    three more. A lower level along which $y$ runs off to infinity ends the solve as unbounded.
 
     Args:
         inner: a solver of smooth problems, started anew at the last $y$: `NewtonCG`, or gradient steps by
@@ -149,7 +149,7 @@ class ApproximateImplicit(Solver):
         ahead, outer, calls = self.outer.apply(problem, x, h, state.outer, calls)
         # A lower level without a solution says nothing about x.
         ahead = tree.where(endless, x, ahead)
-        tolerance = jnp.clip(0.9 * tolerance, 1e-6 * residual, 0.1 * residual).astype(tolerance.dtype)
+        tolerance = jnp.minimum(0.9 * tolerance, 0.1 * residual).astype(tolerance.dtype)
         return ApproximateImplicitState(BilevelPoint(ahead, y), calls, v, tolerance, outer, endless)
 
     def _lower(self, problem: Bilevel, state: ApproximateImplicitState, key: PRNGKeyArray) -> tuple:
@@ -158,6 +158,8 @@ class ApproximateImplicit(Solver):
         lower = LowerLevel(problem, x)
         eps = jnp.finfo(state.tolerance.dtype).eps
         far = (1 + tree.norm(start)) / eps
+        # No gradient is smaller than what rounding y makes of it.
+        tolerance = jnp.maximum(state.tolerance, 16 * eps * tree.norm(lower.hvp(start, start)))
 
         def improve(carry: tuple) -> tuple:
             inner, _, n, _ = carry
@@ -169,14 +171,14 @@ class ApproximateImplicit(Solver):
 
         def going(carry: tuple) -> Bool[Array, ""]:
             _, slope, n, going = carry
-            return going & (slope > state.tolerance) & (n < self.inner_limit)
+            return going & (slope > tolerance) & (n < self.inner_limit)
 
         inner = self.inner.init(lower, start, key=key)
         begun = (inner, tree.norm(lower.gradient(start)), jnp.zeros((), int), ~state.endless)
         inner, _, n, _ = jax.lax.while_loop(going, improve, begun)
         size = tree.norm(inner.x)
         endless = state.endless | (jnp.isfinite(size) & (size > far))
-        return inner.x, endless, Calls(state.calls.counts + inner.calls.counts).add(gradient=n + 1)
+        return inner.x, endless, Calls(state.calls.counts + inner.calls.counts).add(gradient=n + 1, hvp=1)
 
     def diagnosis(self, problem: Bilevel, state: ApproximateImplicitState) -> Int[Array, ""]:
         ending = jnp.where(state.endless, Ending.UNBOUNDED, Ending.RUNNING)
