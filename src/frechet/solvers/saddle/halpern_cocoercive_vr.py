@@ -42,7 +42,7 @@ class CocoerciveVRHalpern(ComponentMethod):
     convex functions, the expected residual of the last iterate is $O(LD/k)$ with the distance $D$ from the
     anchor to the solutions. That takes $O(n + \sqrt n\,LD/\varepsilon)$ evaluations of components to a
     residual $\varepsilon$; without variance reduction it is $O(n L_F D/\varepsilon)$ with the constant
-    $L_F \le L$ of the mean, so that it pays only for $\sqrt n$ well above $24 L / L_F$. A step costs either
+    $L_F \le L$ of the mean, so that it pays only for $\sqrt n$ above about $48 L / L_F$. A step costs either
     an operator or $2|B|$ components, and one proximal map.
 
     The anchor moves to the iterate, and $k$ to 0, whenever the residual has fallen by a factor of $e$, as far

@@ -18,8 +18,9 @@ from frechet.solvers.saddle.sampled_resolvent import inner, resolvent
 
 
 class MonotoneVRHalpernState(State):
-    """``lipschitz`` is the components' constant."""
+    """``iterate`` is drawn to the anchor, ``x`` its resolvent; ``lipschitz`` is the components' constant."""
 
+    iterate: PyTree[Array]
     anchor: Anchor
     lipschitz: Scalar
 
@@ -30,11 +31,11 @@ class MonotoneVRHalpern(ComponentMethod):
     $$z_{k+1} = \lambda_k a + (1 - \lambda_k) \tilde J_k, \qquad \lambda_k = \frac1{k+2}, \quad
       \tilde J_k \approx \bigl(I + \eta (F + \partial g)\bigr)^{-1}(z_k), \quad \eta = \frac{\sqrt n}{L}$$
 
-    with the anchor $a$, at first the start. The resolvents are those of a strongly monotone inclusion, which
+    with the anchor $a$, at first the start, and it returns $\tilde J_k$. The resolvents are those of a strongly monotone inclusion, which
     at most $M_k = \lceil c \max(n, \sqrt n(\eta L + 1)) \log(k + 2)\rceil$ variance-reduced
     forward-reflected-backward steps solve; they end earlier where the residual of the resolvent, seen
     whenever all components are evaluated anyway, is below $\|z_k - \tilde J_k\|/(k+2)^2$. Where $F$ is
-    monotone and on average $\mathbb E\|F_i(u) - F_i(v)\|^2 \le L^2\|u - v\|^2$, the expected residual is
+    monotone and on average $\mathbb E\|F_i(u) - F_i(v)\|^2 \le L^2\|u - v\|^2$, its expected residual is
     $O(LD/(\sqrt n\,k))$ with the distance $D$ from the anchor to the solutions, and it takes
     $\tilde O(n + \sqrt n\,LD/\varepsilon)$ evaluations of components to a residual $\varepsilon$.
     `FastExtragradient` takes $O(n L_F D/\varepsilon)$ with the constant $L_F \le L$ of the mean. A step costs
@@ -75,12 +76,12 @@ class MonotoneVRHalpern(ComponentMethod):
         return self.restarts
 
     def init(self, problem: Inclusion, x0: PyTree[Array], *, key: PRNGKeyArray) -> MonotoneVRHalpernState:
-        return MonotoneVRHalpernState(x0, Calls(), Anchor.at(x0), self.in_quadratic_mean(problem, x0))
+        return MonotoneVRHalpernState(x0, Calls(), x0, Anchor.at(x0), self.in_quadratic_mean(problem, x0))
 
     def step(
         self, problem: Inclusion, state: MonotoneVRHalpernState, *, key: PRNGKeyArray
     ) -> MonotoneVRHalpernState:
-        z, anchor, L, n = state.x, state.anchor, state.lipschitz, problem.count
+        z, anchor, L, n = state.iterate, state.anchor, state.lipschitz, problem.count
         eta = math.sqrt(n) / L
         k = anchor.steps.astype(L.dtype)
         most = max(n, math.sqrt(n) * (math.sqrt(n) + 1))
@@ -90,4 +91,4 @@ class MonotoneVRHalpern(ComponentMethod):
             anchor = anchor.moved(z, tree.norm(tree.subtract(z, found.point)))
         ahead = anchor.mixed(found.point, 1 / (anchor.steps + 2).astype(L.dtype))
         calls = state.calls.add(gradient=found.refreshes, sample=2 * found.steps, prox=found.steps)
-        return MonotoneVRHalpernState(ahead, calls, anchor.next(), L)
+        return MonotoneVRHalpernState(found.point, calls, ahead, anchor.next(), L)

@@ -39,7 +39,7 @@ class VarianceReducedExtragradient(ComponentMethod):
 
     after which the snapshot $w$ becomes $z$ with probability $p = 2/n$; $\alpha = 1 - p$. Where $F$ is
     monotone and on average $\mathbb E\|F_i(u) - F_i(v)\|^2 \le L^2\|u - v\|^2$, and $s < \sqrt p/L$, the gap
-    of the average of the $\bar z$ is $\varepsilon$ after $O(n + \sqrt n\,L/\varepsilon)$ evaluations of components,
+    of the average of the $\bar z$ is $\varepsilon$ after $O(n + \sqrt n\,L/\varepsilon)$ components,
     where extragradient takes $O(n L_F/\varepsilon)$ with the constant $L_F \le L$ of the mean; where $F$ is
     strongly monotone convergence is linear. An update costs two components and two proximal maps, and a new
     snapshot an operator: about three passes over the components a step.
