@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from frechet.problems import Root as Root
     from frechet.problems import Saddle as Saddle
     from frechet.problems import SaddlePoint as SaddlePoint
+    from frechet.problems import SmoothedAuction as SmoothedAuction
     from frechet.problems import Target as Target
     from frechet.problems import Training as Training
     from frechet.problems import Tuning as Tuning
@@ -85,6 +86,7 @@ _KINDS = (
     "Root",
     "Saddle",
     "SaddlePoint",
+    "SmoothedAuction",
     "Target",
     "Training",
     "Tuning",

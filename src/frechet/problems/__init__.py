@@ -1,5 +1,8 @@
 """Problem kinds: each says which oracles it offers and what it means to be solved."""
 
+from frechet.problems.auction import SmoothedAuction as SmoothedAuction
+from frechet.problems.auction import first_price as first_price
+from frechet.problems.auction import second_price as second_price
 from frechet.problems.bilevel import Bilevel as Bilevel
 from frechet.problems.bilevel import BilevelPoint as BilevelPoint
 from frechet.problems.bilevel import FiniteSumBilevel as FiniteSumBilevel

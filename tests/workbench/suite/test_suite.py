@@ -35,8 +35,9 @@ def test_problem_is_well_posed_at_its_start(name, precision):
     objective = case.problem.objective(case.x0)
     assert objective.dtype == precision
     assert np.isfinite(objective)
-    # where a lower level makes the objective nonconvex, the least value of it may not be known
-    assert case.optimum is not None or isinstance(case.problem, fr.Bilevel)
+    # where a lower level makes the objective nonconvex, the least value of it may not be known; operators and
+    # games have no least value
+    assert case.optimum is not None or isinstance(case.problem, fr.Bilevel | fr.Inclusion)
     assert case.optimum is None or case.optimum < objective
     optimality = eqx.filter_jit(case.problem.optimality)(case.x0)
     assert jax.tree.structure(optimality) == jax.tree.structure(case.x0)
@@ -65,7 +66,7 @@ def test_sampling_all_terms_gives_the_gradient():
         for name in suite.names():
             case = suite.load(name)
             whole: Any = case.problem
-            if "sample" not in whole.offers() or not whole.testable:
+            if "sample" not in whole.offers() or not whole.testable or isinstance(whole, fr.Inclusion):
                 continue
             value, gradient = whole.sample_value_and_gradient(case.x0, jnp.arange(whole.f.count))
             np.testing.assert_allclose(value, whole.value(case.x0), rtol=1e-12)
@@ -73,8 +74,8 @@ def test_sampling_all_terms_gives_the_gradient():
             for a, b in zip(jax.tree.leaves(gradient), expected, strict=True):
                 np.testing.assert_allclose(a, b, atol=1e-13)
             checked.append(name)
-    # all but the two curves, the signal, those with constraints or two levels and trainings
-    others = fr.Constrained | fr.Training | fr.Bilevel
+    # all but the two curves, the signal, those with constraints or two levels, operators and trainings
+    others = fr.Constrained | fr.Training | fr.Bilevel | fr.Inclusion
     other = [n for n in suite.names() if isinstance(suite.load(n).problem, others)]
     assert len(checked) == len(suite.names()) - 3 - len(other)
 
