@@ -1,5 +1,6 @@
 """Claims of "Blockwise Stochastic Variance-Reduced Methods" (Hu et al. 2023, arXiv 2305.18730)."""
 
+import dataclasses
 import itertools
 from typing import Any
 
@@ -12,6 +13,7 @@ import frechet as fr
 from frechet.solvers.bilevel.bsvrb import BSVRB
 from frechet.solvers.bilevel.msvr import gain, msvr
 from frechet.solvers.bilevel.second_order_tracking import Hessians
+from frechet.solvers.bilevel.soba import SOBA
 from frechet.workbench import suite
 from frechet.workbench.claims import Evidence, claim
 from frechet.workbench.suite.multi_block import coarse_digits
@@ -43,30 +45,30 @@ def weight() -> Evidence:
     noise, drift, jitter = 1.15, 0.95e-3, 2.2e-3
     formula = gain(m, drawn, a)
     gains = np.array([0, 1 - a, formula / 2, formula, 2 * formula])
-    steps, burn, chains = 8000, 1000, 8
+    steps, burn, copies = 8000, 1000, 8
+    rng = np.random.default_rng(0)
+    moves = drift + jitter * rng.normal(size=(steps, m, copies))
+    errors = noise * rng.normal(size=(steps, drawn, copies))
+    order = np.argsort(rng.uniform(size=(steps, m)), axis=1)[:, :drawn]
+    draws = jax.tree.map(jnp.asarray, (np.cumsum(moves, axis=0), moves, errors, order))
 
-    def chain(gamma: jax.Array, key: jax.Array) -> jax.Array:
-        def step(carry: tuple, key: jax.Array) -> tuple:
-            y, s = carry
-            k = jax.random.split(key, 3)
-            ahead = y + drift + jitter * jax.random.normal(k[0], (m,))
-            blocks = jax.random.permutation(k[1], m)[:drawn]
-            error = noise * jax.random.normal(k[2], (drawn,))
-            s = msvr(s, blocks, ahead[blocks] + error, y[blocks] + error, a, gamma)
-            return (ahead, s), jnp.mean((s - ahead) ** 2)
+    @jax.vmap
+    def run(gamma: jax.Array) -> jax.Array:
+        def step(s: jax.Array, now: tuple) -> tuple:
+            y, move, error, blocks = now
+            s = msvr(s, blocks, y[blocks] + error, (y - move)[blocks] + error, a, gamma)
+            return s, jnp.mean((s - y) ** 2)
 
-        keys = jax.random.split(key, steps)
-        return jnp.mean(jax.lax.scan(step, (jnp.zeros(m), jnp.zeros(m)), keys)[1][burn:])
+        return jnp.mean(jax.lax.scan(step, jnp.zeros((m, copies)), draws)[1][burn:])
 
-    many = jax.vmap(jax.vmap(chain, (None, 0)), (0, None))
-    found = np.mean(jax.jit(many)(jnp.asarray(gains), jax.random.split(jax.random.key(0), chains)), axis=1)
+    found = np.asarray(run(jnp.asarray(gains)))
     exact = [_stationary(g, drawn / m, a, noise, drift, jitter) for g in gains]
     rows = [
         {
             "weight": float(g),
             "error": float(e),
             "exact": x,
-            # 64 quantities a gain, independent over about 100 steps: two standard deviations of a mean.
+            # 160 quantities, squares that forget in some 100 steps: one standard deviation is 1.3 %.
             "holds": abs(e / x - 1) < 0.05 and (g == formula or e > found[3]),
         }
         for g, e, x in zip(gains, found, exact, strict=True)
@@ -82,9 +84,7 @@ def _stationary(gamma: float, p: float, a: float, noise: float, drift: float, ji
     return terms / (p * (1 - k**2))
 
 
-@claim(
-    SYSTEM, "both versions reach the same x, to 1e-6, and tracked Hessians the true ones, to 1e-8", fast=False
-)
+@claim(SYSTEM, "both versions reach one x, to 1e-6, and tracked Hessians the true ones, to 1e-8", fast=False)
 def versions() -> Evidence:
     rng = np.random.default_rng(1)
     m, p, d = 5, 2, 3
@@ -131,45 +131,58 @@ def versions() -> Evidence:
 
 @claim(SYSTEM, "twice the blocks a step take 1.4 to 2 times fewer steps to one accuracy, digits", fast=False)
 def speedup() -> Evidence:
-    case = suite.load("one-vs-rest")
-    problem: Any = case.problem.lifted(case.x0)
-    steps, every, seeds = 6000, 40, 4
-    rates = jnp.array([1.0, 2.0, 4.0, 8.0, 16.0, 32.0])
-    best, start = float(case.optimum or 0), float(_hyperobjective(np.asarray(case.x0.upper)))
-    goal = best + 0.05 * (start - best)
-
-    @eqx.filter_jit
-    def paths(drawn: int) -> jax.Array:
-        def path(rate: jax.Array, key: jax.Array) -> jax.Array:
-            solver = BSVRB(blocks=drawn, batch_size=8, outer_step=rate)
-            state = solver.init(problem, case.x0, key=key)
-
-            def stretch(state: Any, key: jax.Array) -> tuple:
-                step = lambda s, k: (solver.step(problem, s, key=k), None)  # noqa: E731
-                state = jax.lax.scan(step, state, jax.random.split(key, every))[0]
-                return state, state.x.upper
-
-            return jax.lax.scan(stretch, state, jax.random.split(key, steps // every))[1]
-
-        return jax.vmap(jax.vmap(path, (None, 0)), (0, None))(
-            rates, jax.random.split(jax.random.key(0), seeds)
-        )
-
     rows = []
     for drawn in (1, 2, 4):
-        values = np.asarray([[_first(x, goal) for x in seeds] for seeds in np.asarray(paths(drawn))])
-        needed = every * np.mean(values, axis=1)
-        k = int(np.argmin(needed))
-        rows.append(
-            {"blocks": drawn, "outer step": float(rates[k]), "steps": float(needed[k]), "times fewer": np.nan}
-        )
+        rate, steps = _steps(BSVRB(blocks=drawn), 4000, every=20, seeds=12)
+        rows.append({"blocks": drawn, "outer step": rate, "steps": steps, "times fewer": np.nan})
     for before, row in itertools.pairwise(rows):
         row["times fewer"] = before["steps"] / row["steps"]
         row["holds"] = row["times fewer"] >= 1.4
-    rows[0]["holds"] = bool(np.isfinite(rows[0]["steps"]))
+    rows[0]["holds"] = np.isfinite(rows[0]["steps"])
     return Evidence.table(
-        rows, note=f"to 5 % of the gap at the start, the best of six outer steps, {seeds} seeds"
+        rows, note="to 5 % of the gap at the start, the best of six outer steps, twelve seeds"
     )
+
+
+@claim(SYSTEM, "digits to one accuracy with a fifth of the evaluations of terms that SOBA takes", fast=False)
+def against_whole_sums() -> Evidence:
+    rows = []
+    solvers = {"BSVRB": BSVRB(), "SOBA, whole sums": SOBA()}
+    for name, solver in solvers.items():
+        rate, steps = _steps(solver, 1000, every=5, seeds=12 if solver.stochastic else 1)
+        # A gradient of each level and a product; 300 terms of ten blocks above, 100 below.
+        terms = 3 * 2 * 4 * 8 if solver.stochastic else 10 * (300 + 2 * 100)
+        rows.append({"solver": name, "outer step": rate, "steps": steps, "evaluations": steps * terms})
+    fewer = rows[1]["evaluations"] / rows[0]["evaluations"]
+    return Evidence.at_least(
+        5.0, fewer, unit="times fewer", note="each the best of six outer steps", rows=rows
+    )
+
+
+def _steps(solver: BSVRB | SOBA, most: int, every: int, seeds: int) -> tuple[float, float]:
+    """The best of some outer steps on one-vs-rest, and how many steps it takes there, a mean over seeds."""
+    case = suite.load("one-vs-rest")
+    problem: Any = case.problem.lifted(case.x0)
+    rates = jnp.array([4.0, 8.0, 16.0, 32.0, 64.0, 128.0])
+    best, start = float(case.optimum or 0), _hyperobjective(np.asarray(case.x0.upper))
+    goal = best + 0.05 * (start - best)
+
+    def path(rate: jax.Array, key: jax.Array) -> jax.Array:
+        tuned: Any = dataclasses.replace(solver, outer_step=rate)
+
+        def stretch(state: Any, key: jax.Array) -> tuple:
+            step = lambda s, k: (tuned.step(problem, s, key=k), None)  # noqa: E731
+            state = jax.lax.scan(step, state, jax.random.split(key, every))[0]
+            return state, state.x.upper
+
+        first = tuned.init(problem, case.x0, key=key)
+        return jax.lax.scan(stretch, first, jax.random.split(key, most // every))[1]
+
+    keys = jax.random.split(jax.random.key(0), seeds)
+    found = np.asarray(jax.jit(jax.vmap(jax.vmap(path, (None, 0)), (0, None)))(rates, keys))
+    needed = every * np.mean([[_first(x, goal) for x in of_rate] for of_rate in found], axis=1)
+    k = int(np.argmin(needed))
+    return float(rates[k]), float(needed[k])
 
 
 def _first(path: np.ndarray, goal: float) -> float:
