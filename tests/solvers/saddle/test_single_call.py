@@ -82,3 +82,12 @@ def test_a_batch_is_evaluated_once_and_its_value_kept():
 def test_running_away_from_an_operator_that_is_not_monotone_is_told():
     solution = fr.solve(fr.Inclusion(lambda z: -z), jnp.ones(2), PastExtragradient())
     assert int(solution.status.code) == Ending.NONMONOTONE
+
+
+@pytest.mark.parametrize("kind", [PastExtragradient, ReflectedGradient, OptimisticGradient])
+def test_a_step_that_was_far_too_long_is_undone(kind):
+    # The slope at the start is a thousandth of that at the solution: the first step lands where F is 1e8.
+    with jax.enable_x64(True):
+        solution = fr.solve(fr.Inclusion(lambda z: 4 * z**3 - 1), jnp.array([0.01]), kind())
+        assert solution.status.converged
+        assert abs(float(solution.x[0]) - 0.25 ** (1 / 3)) < 1e-8

@@ -24,7 +24,8 @@ class ReflectedGradient(SingleCall):
     Args:
         step_size: $s$, a number or a schedule (a function of the step's number from 0); when left out
             $0.4/L$ with the Lipschitz constant that ``F`` knows, or else an estimate by eight products with
-            the Jacobian at the start, raised whenever two values show it too low (those of batches cannot).
+            the Jacobian at the start, raised whenever two values show it too low (those of batches cannot);
+            where it was by far, the last step is undone.
         batch_size: components a step, drawn with replacement; the whole operator when left out.
         average: whether ``x`` is the average of the $\bar z_k$, weighted by step sizes, instead of the last
             $z_k$. The average may lie outside of the domain of $g$, by $O(1/k)$.
@@ -44,9 +45,6 @@ class ReflectedGradient(SingleCall):
     """
 
     share: ClassVar[float] = 0.4
-
-    def init(self, problem: Inclusion, x0: PyTree[Array], *, key: PRNGKeyArray) -> SingleCallState:
-        return self.start(problem, x0, remembers=True)
 
     def step(self, problem: Inclusion, state: SingleCallState, *, key: PRNGKeyArray) -> SingleCallState:
         return self.taken(problem, state, 1, key)

@@ -15,15 +15,15 @@ from frechet.solvers.saddle.stepping import MonotoneMethod, MonotoneState
 
 
 class SingleCallState(MonotoneState):
-    """``iterate`` is the base.
+    """``iterate`` is the base, ``previous`` the one before.
 
     ``lead`` is where the operator (or the batch) was evaluated last and ``value`` what came out, zero before
-    the first step; ``previous`` is the base before, None in methods that do not need it.
+    the first step.
     """
 
+    previous: PyTree[Array]
     lead: PyTree[Array]
     value: PyTree[Array]
-    previous: PyTree[Array] | None
 
 
 class SingleCall(MonotoneMethod):
@@ -51,21 +51,25 @@ class SingleCall(MonotoneMethod):
         lead = self.leading(problem, state, s)
         value = self.operator(problem, lead, self.drawn(problem, key))
         base = self.following(problem, state, lead, value, s)
-        pace, watch = state.pace.next(), state.watch
+        pace, watch, good = state.pace.next(), state.watch, jnp.asarray(True)
         # Between two values of other batches the difference is noise.
         if watch is not None:
             # Before the first step there is nothing to compare with.
             before = tree.where(state.pace.steps > 0, state.lead, lead)
-            pace = state.pace.after(before, state.value, lead, value)
-            watch = watch.after(value, tree.subtract(value, state.value), tree.subtract(lead, before))
-        x, weight = self.shown(state, self.last(base, lead), lead, s)
-        previous = None if state.previous is None else state.iterate
+            pace, good = state.pace.tried(self.share, before, state.value, lead, value)
+            seen = watch.after(value, tree.subtract(value, state.value), tree.subtract(lead, before))
+            watch = tree.where(good, seen, watch)
+        # Where the step turns out too long, the base it started from is too far: back to the one before.
+        new, old = (
+            (base, state.iterate, lead, value),
+            (state.previous, state.previous, state.lead, state.value),
+        )
+        base, previous, lead, value = tree.where(good, new, old)
+        x, weight = self.shown(state, self.last(base, lead), lead, jnp.where(good, s, 0))
         calls = self.charged(state.calls, 1, prox)
-        return SingleCallState(x, calls, base, pace, weight, watch, lead, value, previous)
+        return SingleCallState(x, calls, base, pace, weight, watch, previous, lead, value)
 
-    def start(self, problem: Inclusion, x0: PyTree[Array], remembers: bool = False) -> SingleCallState:
-        """The state before the first step; ``remembers`` whether with the base before."""
-        begun = self.begin(problem, x0)
+    def init(self, problem: Inclusion, x0: PyTree[Array], *, key: PRNGKeyArray) -> SingleCallState:
+        s = self.begin(problem, x0)
         nothing = jax.tree.map(jnp.zeros_like, x0)
-        own = (begun.x, begun.calls, begun.iterate, begun.pace, begun.weight, begun.watch)
-        return SingleCallState(*own, x0, nothing, x0 if remembers else None)
+        return SingleCallState(s.x, s.calls, s.iterate, s.pace, s.weight, s.watch, x0, x0, nothing)

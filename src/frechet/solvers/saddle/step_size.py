@@ -107,12 +107,13 @@ class Pace(eqx.Module):
     ) -> tuple["Pace", Bool[Array, ""]]:
         r"""The same, and whether a derived step size was short enough: $s\|F(u) - F(v)\| \le \|u - v\|$.
 
-        Where it was not, or the operator is not finite at ``lead``, it is halved at least. A given step size
-        always is.
+        Where it was not, or the operator is not finite at ``lead``, the next is between a half and an eighth
+        of it: how steep the operator is far away need not matter. A given step size always is.
         """
         seen = self.after(z, here, lead, there)
         if self.lipschitz is None or seen.lipschitz is None:
             return seen, jnp.asarray(True)
         good = (share * seen.lipschitz <= self.lipschitz) & tree.all_finite(there)
-        L = jnp.where(good, seen.lipschitz, jnp.maximum(seen.lipschitz, 2 * self.lipschitz))
+        closer = jnp.clip(seen.lipschitz, 2 * self.lipschitz, 8 * self.lipschitz)
+        L = jnp.where(good, seen.lipschitz, closer)
         return Pace(seen.steps, L), good
