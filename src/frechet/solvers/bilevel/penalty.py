@@ -23,7 +23,7 @@ class PenaltyBilevel(Penalised):
     solutions its limit is the one with the pseudo-inverse in place of the inverse. A step makes $T$ proximal
     gradient steps on each of $\sigma f + g + \|w - y\|^2/(2\rho)$, from $w_y$, and
     $g + \|w - z\|^2/(2\rho)$, from $w_z$; one along the gradient at these with step size $\alpha$; and moves
-    the centres $y$ and $z$ by a share towards $w_y$ and $w_z$.
+    the centres $y$ and $z$ by a share towards $w_y$ and $w_z$. The solution's lower part is $w_y$.
 
     The limit is $O(\sigma)$ from a solution; $\sigma$ is shrunk whenever the residuals are below it. Both
     levels may have sets and other proximable functions. An $\epsilon$-stationary point takes

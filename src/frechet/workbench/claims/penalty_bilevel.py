@@ -9,6 +9,7 @@ import numpy as np
 import frechet as fr
 from frechet.core.solve import prepare
 from frechet.solvers.bilevel.bome import BOME
+from frechet.solvers.bilevel.f2sa import F2SA
 from frechet.solvers.bilevel.penalty import PenaltyBilevel
 from frechet.solvers.bilevel.penalty_single_loop import PenaltySingleLoop
 from frechet.workbench.claims import Evidence, claim
@@ -158,18 +159,34 @@ def least_norm() -> Evidence:
 
 
 @claim(
-    SYSTEM, "at 6,000 gradients of the lower level its hypergradient is below BOME's, each tuned", fast=False
+    SYSTEM,
+    "at 60,000 gradients of the lower level the hypergradient is a tenth of F2SA's and of BOME's, each tuned",
+    fast=False,
 )
-def against_bome() -> Evidence:
+def against_first_order() -> Evidence:
     data, problem = _quadratics()
-    start, budget = _start(), 6_000
-    rows = []
-    for name, make, cost in (("penalty method", PenaltyBilevel, 22), ("BOME", BOME, 11)):
-        for step in (0.003, 0.01, 0.03):
-            found = fr.solve(problem, start, make(step_size=step), max_steps=budget // cost, tol=0.0)
-            rows.append({"method": name, "step size": step, "|grad Phi|": _lengths(data, found.x.upper)[0]})
-    best = {m: min(r["|grad Phi|"] for r in rows if r["method"] == m) for m in ("penalty method", "BOME")}
-    return Evidence.at_most(float(best["BOME"]), float(best["penalty method"]), rows=rows)
+    methods = {
+        "penalty method": (22, lambda step: PenaltyBilevel(step_size=step)),
+        "F2SA": (22, lambda step: F2SA(outer_step=step)),
+        "BOME": (11, lambda step: BOME(step_size=step)),
+    }
+
+    def best(cost: int, make: Any, budget: int) -> float:
+        """The least length over step sizes, after as many steps as the budget allows."""
+        solves = (
+            fr.solve(problem, _start(), make(step), max_steps=budget // cost, tol=0.0)
+            for step in (0.003, 0.01, 0.02, 0.03)
+        )
+        return min(float(_lengths(data, found.x.upper)[0]) for found in solves)
+
+    budgets = (6_000, 20_000, 60_000)
+    rows: list[dict[str, Any]] = [
+        {"method": name} | {f"{n:,}": best(cost, make, n) for n in budgets}
+        for name, (cost, make) in methods.items()
+    ]
+    ours, *others = (row["60,000"] for row in rows)
+    note = "lengths of exact hypergradients; F2SA is ahead early, its multiplier then grows too slowly"
+    return Evidence.at_most(0.1, ours / min(others), rows=rows, note=note)
 
 
 @claim(
