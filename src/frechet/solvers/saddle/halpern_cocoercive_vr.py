@@ -8,7 +8,6 @@ import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray, PyTree, Scalar
 
 from frechet.core import tree
-from frechet.core.calls import Calls
 from frechet.core.solver import State
 from frechet.problems.inclusion import Inclusion
 from frechet.solvers.anchor import Anchor
@@ -50,7 +49,8 @@ class CocoerciveVRHalpern(ComponentMethod):
     distance to the solutions.
 
     Args:
-        lipschitz: $L$; the largest of ``F.lipschitz_terms()`` when left out.
+        lipschitz: $L$; when left out the largest of ``F.lipschitz_terms()``, where ``F`` knows them, or else
+            an estimate by one pass at the start.
         batch_size: $|B|$, drawn with replacement; $\lceil\sqrt n\rceil$ when left out. With $n$ or more all
             steps evaluate the whole operator.
         restarts: whether the anchor moves.
@@ -83,8 +83,8 @@ class CocoerciveVRHalpern(ComponentMethod):
 
     def init(self, problem: Inclusion, x0: PyTree[Array], *, key: PRNGKeyArray) -> CocoerciveVRHalpernState:
         zero = jax.tree.map(jnp.zeros_like, x0)
-        L = self.largest(problem, x0)
-        return CocoerciveVRHalpernState(x0, Calls(), Anchor.at(x0), x0, zero, zero, L)
+        L, calls = self.constant(problem, x0, cocoercive=True)
+        return CocoerciveVRHalpernState(x0, calls, Anchor.at(x0), x0, zero, zero, L)
 
     def step(
         self, problem: Inclusion, state: CocoerciveVRHalpernState, *, key: PRNGKeyArray

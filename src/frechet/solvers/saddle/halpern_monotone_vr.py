@@ -9,7 +9,6 @@ from jaxtyping import Array, PRNGKeyArray, PyTree, Scalar
 
 from frechet.convex.parameters import parameter
 from frechet.core import tree
-from frechet.core.calls import Calls
 from frechet.core.solver import State
 from frechet.problems.inclusion import Inclusion
 from frechet.solvers.anchor import Anchor
@@ -31,8 +30,9 @@ class MonotoneVRHalpern(ComponentMethod):
     $$z_{k+1} = \lambda_k a + (1 - \lambda_k) \tilde J_k, \qquad \lambda_k = \frac1{k+2}, \quad
       \tilde J_k \approx \bigl(I + \eta (F + \partial g)\bigr)^{-1}(z_k), \quad \eta = \frac{\sqrt n}{L}$$
 
-    with the anchor $a$, at first the start, and it returns $\tilde J_k$. The resolvents are those of a strongly monotone inclusion, which
-    at most $M_k = \lceil c \max(n, \sqrt n(\eta L + 1)) \log(k + 2)\rceil$ variance-reduced
+    with the anchor $a$, at first the start, and it returns $\tilde J_k$. The resolvents are those of a
+    strongly monotone inclusion, which at most
+    $M_k = \lceil c \max(n, \sqrt n(\eta L + 1)) \log(k + 2)\rceil$ variance-reduced
     forward-reflected-backward steps solve; they end earlier where the residual of the resolvent, seen
     whenever all components are evaluated anyway, is below $\|z_k - \tilde J_k\|/(k+2)^2$. Where $F$ is
     monotone and on average $\mathbb E\|F_i(u) - F_i(v)\|^2 \le L^2\|u - v\|^2$, its expected residual is
@@ -45,7 +45,8 @@ class MonotoneVRHalpern(ComponentMethod):
     $e$. That makes convergence linear where the residual bounds the distance to the solutions.
 
     Args:
-        lipschitz: $L$; the root of the mean square of ``F.lipschitz_terms()`` when left out.
+        lipschitz: $L$; when left out the root of the mean square of ``F.lipschitz_terms()``, where ``F``
+            knows them, or else an estimate by one pass at the start.
         effort: $c$.
         restarts: whether the anchor moves.
 
@@ -76,7 +77,8 @@ class MonotoneVRHalpern(ComponentMethod):
         return self.restarts
 
     def init(self, problem: Inclusion, x0: PyTree[Array], *, key: PRNGKeyArray) -> MonotoneVRHalpernState:
-        return MonotoneVRHalpernState(x0, Calls(), x0, Anchor.at(x0), self.in_quadratic_mean(problem, x0))
+        L, calls = self.constant(problem, x0, cocoercive=False)
+        return MonotoneVRHalpernState(x0, calls, x0, Anchor.at(x0), L)
 
     def step(
         self, problem: Inclusion, state: MonotoneVRHalpernState, *, key: PRNGKeyArray

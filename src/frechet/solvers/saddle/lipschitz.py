@@ -33,21 +33,33 @@ def first(problem: Inclusion, z: PyTree[Array], given: Any, calls: Calls) -> tup
     known = getattr(problem.F, "lipschitz", None)
     if known is not None:
         return jnp.asarray(known(), dtype), calls
+    L, _, taken = steepest(problem, z, calls)
+    return jnp.where(L > 0, L, 1), taken
+
+
+def steepest(problem: Inclusion, z: PyTree[Array], calls: Calls) -> tuple[Scalar, PyTree[Array], Calls]:
+    r"""The largest of $\|J v\| / \|v\|$ along $v, Jv, J^2v, \dots$ at ``z``, and the last of these.
+
+    That direction is of norm one. With the calls and what it took.
+    """
+    dtype = jnp.finfo(jnp.result_type(*jax.tree.leaves(z))).dtype
 
     def product(v: PyTree[Array], _: None) -> tuple:
-        v = jax.tree.map(lambda u: u / tree.norm(v).astype(u.dtype), v)
         Jv = J(v)
         size = tree.norm(Jv)
-        return tree.where(size > 0, Jv, v), size
+        return _unit(tree.where(size > 0, Jv, v)), size
 
     J = jax.linearize(problem.operator, z)[1]
     leaves, structure = jax.tree.flatten(z)
     # No pattern that an operator's kernel is likely to hold.
     start = [jnp.cos(1.0 + i + 1.7 * jnp.arange(v.size)).reshape(v.shape) for i, v in enumerate(leaves)]
     start = structure.unflatten([u.astype(v.dtype) for u, v in zip(start, leaves, strict=True)])
-    sizes = jax.lax.scan(product, start, None, length=PRODUCTS)[1]
-    L = jnp.max(sizes).astype(dtype)
-    return jnp.where(L > 0, L, 1), calls.add(gradient=1, hvp=PRODUCTS)
+    v, sizes = jax.lax.scan(product, _unit(start), None, length=PRODUCTS)
+    return jnp.max(sizes).astype(dtype), v, calls.add(gradient=1, hvp=PRODUCTS)
+
+
+def _unit(v: PyTree[Array]) -> PyTree[Array]:
+    return jax.tree.map(lambda u: u / tree.norm(v).astype(u.dtype), v)
 
 
 def revised(L: Scalar, change: PyTree[Array], move: PyTree[Array]) -> Scalar:

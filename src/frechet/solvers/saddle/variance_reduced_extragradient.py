@@ -8,7 +8,6 @@ import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray, PyTree, Scalar
 
 from frechet.core import tree
-from frechet.core.calls import Calls
 from frechet.core.solver import State
 from frechet.problems.inclusion import Inclusion
 from frechet.solvers.saddle.components import ComponentMethod
@@ -45,8 +44,8 @@ class VarianceReducedExtragradient(ComponentMethod):
     snapshot an operator: about three passes over the components a step.
 
     Args:
-        lipschitz: $L$; the root of the mean square of ``F.lipschitz_terms()`` when left out. The step size
-            is $0.99 \sqrt p / L$.
+        lipschitz: $L$; when left out the root of the mean square of ``F.lipschitz_terms()``, where ``F``
+            knows them, or else an estimate by one pass at the start. The step size is $0.9 \sqrt p / L$.
         average: whether ``x`` is the average of all $\bar z$ instead of the last iterate. Residual and
             objective are then the average's.
 
@@ -75,16 +74,16 @@ class VarianceReducedExtragradient(ComponentMethod):
     def init(
         self, problem: Inclusion, x0: PyTree[Array], *, key: PRNGKeyArray
     ) -> VarianceReducedExtragradientState:
-        L, value = self.in_quadratic_mean(problem, x0), problem.operator(x0)
+        (L, calls), value = self.constant(problem, x0, cocoercive=False), problem.operator(x0)
         weight = jnp.zeros_like(L) if self.average else None
-        return VarianceReducedExtragradientState(x0, Calls().add(gradient=1), x0, x0, value, L, weight)
+        return VarianceReducedExtragradientState(x0, calls.add(gradient=1), x0, x0, value, L, weight)
 
     def step(
         self, problem: Inclusion, state: VarianceReducedExtragradientState, *, key: PRNGKeyArray
     ) -> VarianceReducedExtragradientState:
         n = problem.count
         p, updates = min(1.0, 2 / n), math.ceil(n / 2)
-        s = 0.99 * math.sqrt(p) / state.lipschitz
+        s = 0.9 * math.sqrt(p) / state.lipschitz
         draw, toss = jax.random.split(key)
 
         def update(state: VarianceReducedExtragradientState, drawn: tuple) -> tuple:
