@@ -18,7 +18,7 @@ _LOGARITHMS = Box(-12.0, 6.0)
 """Where logarithms of penalties stay: beyond, weights are free or nought."""
 
 
-def _parts(sizes: tuple[int, int], seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
+def digit_parts(sizes: tuple[int, int], seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
     """Digits to train on, to validate on and, the rest, to test on."""
     X, y = data.digits()
     order = np.random.RandomState(seed).permutation(len(y))
@@ -72,7 +72,7 @@ def ridge_per_feature() -> Case:
 
 def _ridge(x0: float, shape: tuple[int, ...], sizes: tuple[int, int]) -> Case:
     """Softmax regression with penalties to tune, of logarithms that broadcast to the weights."""
-    train, validation, (X_test, test) = _arrays(*_parts(sizes, seed=0))
+    train, validation, (X_test, test) = _arrays(*digit_parts(sizes, seed=0))
 
     def inner(x, y, datum):
         return _entropy(y, datum) + 0.5 * jnp.sum(jnp.exp(x) * y**2)
@@ -117,7 +117,7 @@ def hyper_cleaning() -> Case:
     47.75 % of the labels are wrong. Watched are the accuracy on 597 digits and how often a right label has
     more weight than a wrong one.
     """
-    (X, right), validation, (X_test, test) = _arrays(*_parts((800, 400), seed=32))
+    (X, right), validation, (X_test, test) = _arrays(*digit_parts((800, 400), seed=32))
     labels = noisy_labels()
     kept = np.asarray(right) == labels
     good, bad = np.flatnonzero(kept), np.flatnonzero(~kept)
@@ -159,7 +159,7 @@ def hyper_representation() -> Case:
     Raw pixels do better; it is the mechanics of a network's last layer that is to be seen.
     """
     train, validation, (X_test, test) = (
-        (X, np.eye(10)[y]) if i < 2 else (X, y) for i, (X, y) in enumerate(_parts((300, 600), seed=0))
+        (X, np.eye(10)[y]) if i < 2 else (X, y) for i, (X, y) in enumerate(digit_parts((300, 600), seed=0))
     )
     train, validation, X_test, test = _arrays(train, validation, X_test, test)
 
