@@ -133,29 +133,27 @@ def versions() -> Evidence:
 def speedup() -> Evidence:
     rows = []
     for drawn in (1, 2, 4):
-        rate, steps = _steps(BSVRB(blocks=drawn), 4000, every=20, seeds=12)
+        rate, steps = _steps(BSVRB(blocks=drawn), 3000, every=20, seeds=10)
         rows.append({"blocks": drawn, "outer step": rate, "steps": steps, "times fewer": np.nan})
     for before, row in itertools.pairwise(rows):
         row["times fewer"] = before["steps"] / row["steps"]
         row["holds"] = row["times fewer"] >= 1.4
     rows[0]["holds"] = np.isfinite(rows[0]["steps"])
-    return Evidence.table(
-        rows, note="to 5 % of the gap at the start, the best of six outer steps, twelve seeds"
-    )
+    return Evidence.table(rows, note="to 5 % of the gap at the start, the best of six outer steps, ten seeds")
 
 
-@claim(SYSTEM, "digits to one accuracy with a fifth of the evaluations of terms that SOBA takes", fast=False)
+@claim(SYSTEM, "digits to one accuracy with a third of the evaluations of terms that SOBA takes", fast=False)
 def against_whole_sums() -> Evidence:
     rows = []
     solvers = {"BSVRB": BSVRB(), "SOBA, whole sums": SOBA()}
     for name, solver in solvers.items():
-        rate, steps = _steps(solver, 1000, every=5, seeds=12 if solver.stochastic else 1)
+        rate, steps = _steps(solver, 1000, every=5, seeds=10 if solver.stochastic else 1)
         # A gradient of each level and a product; 300 terms of ten blocks above, 100 below.
         terms = 3 * 2 * 4 * 8 if solver.stochastic else 10 * (300 + 2 * 100)
         rows.append({"solver": name, "outer step": rate, "steps": steps, "evaluations": steps * terms})
     fewer = rows[1]["evaluations"] / rows[0]["evaluations"]
     return Evidence.at_least(
-        5.0, fewer, unit="times fewer", note="each the best of six outer steps", rows=rows
+        3.0, fewer, unit="times fewer", note="each the best of six outer steps", rows=rows
     )
 
 
@@ -163,7 +161,7 @@ def _steps(solver: BSVRB | SOBA, most: int, every: int, seeds: int) -> tuple[flo
     """The best of some outer steps on one-vs-rest, and how many steps it takes there, a mean over seeds."""
     case = suite.load("one-vs-rest")
     problem: Any = case.problem.lifted(case.x0)
-    rates = jnp.array([4.0, 8.0, 16.0, 32.0, 64.0, 128.0])
+    rates = jnp.array([8.0, 16.0, 32.0, 64.0, 128.0, 256.0])
     best, start = float(case.optimum or 0), _hyperobjective(np.asarray(case.x0.upper))
     goal = best + 0.05 * (start - best)
 
@@ -188,7 +186,8 @@ def _steps(solver: BSVRB | SOBA, most: int, every: int, seeds: int) -> tuple[flo
 def _first(path: np.ndarray, goal: float) -> float:
     """How many stretches until the hyperobjective is at the goal; infinity if never."""
     for k, x in enumerate(path):
-        if np.isfinite(x).all() and _hyperobjective(x) <= goal:
+        # Where it has diverged, the hyperobjective overflows.
+        if np.abs(x).max() < 20 and _hyperobjective(x) <= goal:
             return k + 1
     return np.inf
 
