@@ -111,7 +111,7 @@ class CocoerciveVRHalpern(ComponentMethod):
             moved = anchor.moved(z, tree.norm(jax.tree.map(jnp.add, estimate, state.normal)))
             anchor = tree.where(jnp.asarray(fresh), moved, anchor)
         s = 1 / (4 * state.lipschitz)
-        forward = tree.axpy(-s, estimate, anchor.mixed(z, (2 / (anchor.steps + 4)).astype(s.dtype)))
+        forward = tree.axpy(-s, estimate, anchor.mixed(z, 2 / (anchor.steps + 4).astype(s.dtype)))
         ahead = problem.prox(forward, s)
         normal = jax.tree.map(lambda u, v: ((u - v) / s).astype(v.dtype), forward, ahead)
         whole_calls = jnp.asarray(fresh).astype(int)
