@@ -269,16 +269,17 @@ def monotone_exponents() -> Evidence:
         fast = FastExtragradient(lipschitz=family.L_F, restarts=False)
         whole = _path(family.problem, fast, family.start, 4000)
         for epsilon in (1e-2, 3e-3, 1e-3):
-            k = 1 + np.argmax(sampled.residual <= epsilon * family.L)
+            taken = 1 + np.argmax(sampled.residual <= epsilon * family.L)
+            log = np.mean(np.log(np.arange(taken) + 2))  # by which resolvents were made more accurate
             cost = sampled.cost(epsilon * family.L)
-            row = {"n": n, "epsilon": epsilon, "sampled": cost, "sampled / log": cost / math.log(k + 2)}
+            row = {"n": n, "epsilon": epsilon, "sampled": cost, "sampled / log": cost / log}
             costs.append(row | {"whole": whole.cost(epsilon * family.L)})
     rows = []
     for name, claimed in (("sampled / log", (0.5, 1.0)), ("whole", (1.0, 1.0))):
         measured = _fits(costs, name, (16, 1600), (1e-3, 1e-2))
         for what, want, got in zip(("n", "1/ε"), claimed, measured, strict=True):
             rows.append(
-                {"method": name, "in": what, "claimed": want, "fitted": got, "holds": abs(got - want) < 0.12}
+                {"method": name, "in": what, "claimed": want, "fitted": got, "holds": abs(got - want) < 0.06}
             )
     last = costs[-1]
     rows.append({"method": "sampled / whole", "in": "n = 1600, ε = 1e-3", "claimed": "< 1"})
