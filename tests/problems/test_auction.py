@@ -102,7 +102,7 @@ def test_an_implicit_derivative_in_the_temperature():
 def test_bad_input_says_what_is_wrong():
     with pytest.raises(ValueError, match=r"two bidders or more, got \(5, 1\)"):
         fr.SmoothedAuction(lambda t, v: t * v, np.ones((5, 1)))
-    with pytest.raises(ValueError, match="temperature must be above 0"):
+    with pytest.raises(ValueError, match="temperature must be above zero"):
         fr.SmoothedAuction(lambda t, v: t * v, np.ones((5, 2)), temperature=0.0)
     with pytest.raises(TypeError, match="strategy must be callable, got float"):
         fr.SmoothedAuction(1.0, np.ones((5, 2)))  # pyright: ignore

@@ -1,5 +1,6 @@
 """Sealed-bid auctions, smoothed so that their equilibria can be learnt by gradients."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -46,12 +47,11 @@ class SmoothedUtilities(eqx.Module):
     shared: bool = eqx.field(static=True)
 
     def __call__(self, z: PyTree[Array]) -> PyTree[Array]:
-        return jax.grad(self.cost)(z)
+        return jax.grad(self.cost)(z, z)
 
-    def cost(self, z: PyTree[Array]) -> Scalar:
-        """A number whose gradient holds each bidder's own: to its utility others' bids are constants."""
-        bids = self.bids(z, self.values)
-        others = jax.lax.stop_gradient(bids)
+    def cost(self, z: PyTree[Array], rivals: PyTree[Array]) -> Scalar:
+        """A number whose gradient in ``z`` holds each bidder's own: its rivals bid by other parameters."""
+        bids, others = self.bids(z, self.values), self.bids(rivals, self.values)
         m = bids.shape[1]
 
         def utility(i: int) -> Scalar:
@@ -61,7 +61,7 @@ class SmoothedUtilities(eqx.Module):
                 jnp.sum(share * (self.values[:, i] - jax.vmap(self.price)(own)), axis=range(1, share.ndim))
             )
 
-        total = sum(utility(i) for i in range(m))
+        total = functools.reduce(jnp.add, [utility(i) for i in range(m)])
         return -total / m if self.shared else -total
 
     def bids(self, z: PyTree[Array], values: Array) -> Array:

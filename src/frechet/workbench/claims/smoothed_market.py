@@ -98,7 +98,7 @@ def bias() -> Evidence:
     def smoothed(values: Any, temperatures: Any) -> Any:
         def at(temperature: Any) -> Any:
             auction: Any = fr.SmoothedAuction(_linear, values, temperature=temperature)
-            return -auction.F.cost(jnp.asarray(0.5))
+            return -auction.F.cost(jnp.asarray(0.5), jnp.asarray(0.5))
 
         return jax.lax.map(at, temperatures)
 
@@ -129,7 +129,7 @@ def equilibria() -> Evidence:
         (2, second_price, 1.0, 0.02),
         (5, second_price, 1.0, 0.02),
     ):
-        values = qmc.Halton(bidders, seed=0).random(1 << 14)
+        values = qmc.Halton(bidders, rng=0).random(1 << 14)
         slope = float(_learnt(values, price, [0.01])[0])
         rows.append(
             {
