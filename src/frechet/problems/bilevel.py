@@ -327,6 +327,8 @@ class Bilevel(Problem):
     def default_solver(self) -> str:
         if self.constrained:
             return "frechet.solvers.bilevel.lv_hba:LVHBA"
+        if not self.unique:
+            return "frechet.solvers.bilevel.penalty:PenaltyBilevel"
         return "frechet.solvers.bilevel.approximate_implicit:ApproximateImplicit"
 
 

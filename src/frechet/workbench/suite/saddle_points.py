@@ -39,8 +39,8 @@ def strongly_monotone_game() -> Case:
 
     P, R, C = curved(), curved(), rng.normal(size=(50, 50))
     C = jnp.asarray(C / np.linalg.norm(C, 2))
-    b = jnp.asarray(rng.normal(size=50))
-    saddle = Saddle(lambda x, y: 0.5 * x @ P @ x + x @ C @ y - 0.5 * y @ R @ y + b @ x)
+    b, c = (jnp.asarray(v) for v in rng.normal(size=(2, 50)))
+    saddle = Saddle(lambda x, y: 0.5 * x @ P @ x + x @ C @ y - 0.5 * y @ R @ y + b @ x + c @ y)
     return Case(saddle, saddle.start((jnp.zeros(50), jnp.zeros(50))))
 
 
@@ -117,7 +117,7 @@ def robust_logistic() -> Case:
         return weight * jnp.logaddexp(0.0, -row @ w) - 0.5 * (weight - 1) ** 2
 
     saddle = FiniteSumSaddle(loss, (rows, place), SquaredL2(0.02), Simplex(n**0.5))
-    return Case(saddle, saddle.start((jnp.zeros(X.shape[1]), jnp.full(n, n**-0.5))))
+    return Case(saddle, saddle.start((jnp.full(X.shape[1], 0.1), jnp.full(n, n**-0.5))))
 
 
 @problem(
