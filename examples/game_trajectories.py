@@ -5,8 +5,8 @@ outwards; looking one step ahead leads to the equilibrium. All that the methods 
 """
 
 # %%
-# The game $f(x, y) = xy + \frac{\mu}{2}(x^2 - y^2)$ has its saddle point at zero. With little curvature it is almost
-# a rotation.
+# The game $f(x, y) = xy + \frac{\mu}{2}(x^2 - y^2)$ has its saddle point at zero. With little curvature it is
+# almost a rotation.
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +17,7 @@ import frechet as fr
 game = fr.Saddle(lambda x, y: x * y + 0.05 * (x**2 - y**2))
 start = fr.SaddlePoint(jnp.asarray(1.0), jnp.asarray(0.6))
 methods = {
-    "simultaneous gradients": fr.solvers.GradientDescentAscent(step_size=0.2),
+    "simultaneous gradients": fr.solvers.GradientDescentAscent(step_size=0.25),
     "extragradient": fr.solvers.Extragradient(step_size=0.4),
     "optimistic gradient": fr.solvers.OptimisticGradient(step_size=0.4),
     "fast extragradient (anchored)": fr.solvers.FastExtragradient(),
