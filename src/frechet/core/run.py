@@ -22,7 +22,7 @@ from frechet.core.calls import ORACLES
 from frechet.core.problem import Problem
 from frechet.core.solve import Solution, Stats, clock, default_tol, join, prepare, require_fit, split
 from frechet.core.solver import Solver
-from frechet.core.status import Ending
+from frechet.core.status import Ending, Status
 
 CALLS = tuple(ORACLES)
 
@@ -205,7 +205,7 @@ def run(
         done, verdict, seconds = latest
         if path:
             store.save(path, identity, (done, verdict), trace.rows, seconds)
-    status = loop.conclude(problem, x0, done, verdict._replace(code=jnp.asarray(ending, jnp.int32)))
+    status = chunk.conclude(done, verdict._replace(code=jnp.asarray(ending, jnp.int32)))
     residual, calls = jnp.asarray(verdict.residual), done.state.calls
     return RunResult(
         Solution(done.x, status, residual, done.steps, calls, done.state, Stats(*compiled)), trace
@@ -261,6 +261,9 @@ class _Chunk:
         row, verdict = jax.device_get(self._measure(self.fixed, done, previous, verdict, *bounds))
         return {k: v.item() for k, v in row.items()}, verdict
 
+    def conclude(self, done: loop.Progress, verdict: loop.Verdict) -> Status:
+        return _conclude(self.static, self.fixed, self.x0, done, verdict)
+
 
 def _begin_flat(static: Any, fixed: list, x0: PyTree[Array]) -> loop.Progress:
     problem, solver, key = join(static, fixed)
@@ -292,8 +295,17 @@ def _measure_flat(
 
 
 _begin = jax.jit(_begin_flat, static_argnums=0)
+
+
+def _conclude_flat(
+    static: Any, fixed: list, x0: PyTree[Array], done: loop.Progress, verdict: loop.Verdict
+) -> Status:
+    return loop.conclude(join(static, fixed)[0], x0, done, verdict)
+
+
 _advance = jax.jit(_advance_flat, static_argnums=0)
 _measure = jax.jit(_measure_flat, static_argnums=0)
+_conclude = jax.jit(_conclude_flat, static_argnums=0)
 
 
 def _spent(budget: Budget, row: Mapping[str, float]) -> bool:

@@ -48,8 +48,9 @@ class Mean(eqx.Module):
         return jax.tree.map(lambda v: jnp.mean(v, axis=0), terms)
 
     def sampled(self, indices: Int[Array, " batch"]) -> "Mean":
-        """The mean over the terms at ``indices``."""
-        return Mean(self.loss, jax.tree.map(lambda v: jnp.asarray(v)[indices], self.data))
+        """The mean over the terms at ``indices``, all between 0 and the count."""
+        drawn = lambda v: jnp.asarray(v).at[indices].get(mode="promise_in_bounds")  # noqa: E731
+        return Mean(self.loss, jax.tree.map(drawn, self.data))
 
     def offers(self) -> dict[str, str]:
         """The oracles beyond value and gradient."""
