@@ -17,6 +17,11 @@ from frechet.solvers.wrappers.handed import same_types
 from frechet.solvers.wrappers.optax import Made, Transformation
 
 
+def transformation(tx: Any) -> Made | Transformation:
+    """Converter of a solver's ``optimizer`` field."""
+    return tx if isinstance(tx, Made | Transformation) else Transformation(tx)
+
+
 class GradientPlayState(State):
     """``inner`` is the transformation's own state."""
 
@@ -60,19 +65,31 @@ class GradientPlay(Batched):
     converges: ClassVar[bool] = False  # pyright: ignore[reportIncompatibleMethodOverride]
     optimizer: Any = eqx.field(
         default_factory=lambda: Made(optax.adam, {"learning_rate": 1e-2}),
-        converter=lambda tx: tx if isinstance(tx, Made | Transformation) else Transformation(tx),
+        converter=transformation,
     )
+
+    def handed(self, z: PyTree[Array]) -> PyTree[Array]:
+        """A point or operator value in the form that the transformation takes."""
+        return z
+
+    def taken(self, z: PyTree[Array]) -> PyTree[Array]:
+        """The inverse of `handed`."""
+        return z
+
+    def gradient(self, F: PyTree[Array]) -> PyTree[Array]:
+        """What the transformation takes for the gradient."""
+        return F
 
     def init(self, problem: Inclusion, x0: PyTree[Array], *, key: PRNGKeyArray) -> GradientPlayState:
         with precision_of(x0):
-            inner = self.optimizer.init(x0)
+            inner = self.optimizer.init(self.handed(x0))
         return GradientPlayState(x0, Calls(), jax.tree.map(jnp.asarray, inner))
 
     def step(self, problem: Inclusion, state: GradientPlayState, *, key: PRNGKeyArray) -> GradientPlayState:
-        z = state.x
-        F = self.operator(problem, z, self.drawn(problem, key))
+        z = self.handed(state.x)
+        gradient = self.gradient(self.operator(problem, state.x, self.drawn(problem, key)))
         with precision_of(z):
-            updates, inner = self.optimizer.update(F, state.inner, z)
+            updates, inner = self.optimizer.update(self.handed(gradient), state.inner, z)
             ahead: Any = optax.apply_updates(z, updates)
         ahead, inner = same_types((ahead, inner), (z, state.inner))
-        return GradientPlayState(problem.prox(ahead, 1.0), self.charged(state.calls, 1, 1), inner)
+        return GradientPlayState(problem.prox(self.taken(ahead), 1.0), self.charged(state.calls, 1, 1), inner)

@@ -5,26 +5,15 @@ from typing import Any, ClassVar
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import optax
-from jaxtyping import Array, PRNGKeyArray, PyTree
+from jaxtyping import Array, PyTree
 
-from frechet.core.calls import Calls
-from frechet.core.solver import State
 from frechet.optimizers.ttur import ttur
 from frechet.problems.saddle import Saddle, SaddlePoint
-from frechet.solvers.saddle.stepping import Batched
-from frechet.solvers.wrappers.counted import precision_of
-from frechet.solvers.wrappers.handed import same_types
-from frechet.solvers.wrappers.optax import Made, Transformation
+from frechet.solvers.saddle.gradient_play import GradientPlay, transformation
+from frechet.solvers.wrappers.optax import Made
 
 
-class TTURState(State):
-    """``inner`` is the transformation's own state."""
-
-    inner: PyTree[Array]
-
-
-class TTUR(Batched):
+class TTUR(GradientPlay):
     r"""The two time-scale update rule for $\min_x \max_y f(x, y) + g_x(x) - g_y(y)$.
 
     Both players step at once, each by an optimizer and a learning rate of its own,
@@ -63,24 +52,17 @@ class TTUR(Batched):
     """
 
     accepts: ClassVar[type] = Saddle
-    converges: ClassVar[bool] = False  # pyright: ignore[reportIncompatibleMethodOverride]
     optimizer: Any = eqx.field(
         default_factory=lambda: Made(ttur, {"learning_rate": 2e-3, "maximiser_learning_rate": 1e-2}),
-        converter=lambda tx: tx if isinstance(tx, Made | Transformation) else Transformation(tx),
+        converter=transformation,
     )
 
-    def init(self, problem: Saddle, x0: SaddlePoint, *, key: PRNGKeyArray) -> TTURState:
-        with precision_of(x0):
-            inner = self.optimizer.init(x0._asdict())
-        return TTURState(x0, Calls(), jax.tree.map(jnp.asarray, inner))
+    def handed(self, z: SaddlePoint) -> dict[str, PyTree[Array]]:
+        return z._asdict()
 
-    def step(self, problem: Saddle, state: TTURState, *, key: PRNGKeyArray) -> TTURState:
-        z = state.x
-        F = self.operator(problem, z, self.drawn(problem, key))
-        # The gradient of f, which the operator is but for the maximiser's sign.
-        gradient = SaddlePoint(F.minimiser, jax.tree.map(jnp.negative, F.maximiser))
-        with precision_of(z):
-            updates, inner = self.optimizer.update(gradient._asdict(), state.inner, z._asdict())
-            ahead: Any = optax.apply_updates(z._asdict(), updates)
-        ahead, inner = same_types((SaddlePoint(**ahead), inner), (z, state.inner))
-        return TTURState(problem.prox(ahead, 1.0), self.charged(state.calls, 1, 1), inner)
+    def taken(self, z: dict[str, PyTree[Array]]) -> SaddlePoint:
+        return SaddlePoint(**z)
+
+    def gradient(self, F: SaddlePoint) -> SaddlePoint:
+        # That of f, which the operator is but for the maximiser's sign.
+        return SaddlePoint(F.minimiser, jax.tree.map(jnp.negative, F.maximiser))
