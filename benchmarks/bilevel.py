@@ -232,12 +232,13 @@ def cleaning() -> tuple[fr.Bilevel, fr.BilevelPoint, Judge]:
 
 def compared(
     name: str, problem: fr.Bilevel, z: fr.BilevelPoint, judge: Judge, seconds: float, size: int, steps: list
-) -> bool:
+) -> None:
     def judged(x: Any) -> tuple[float, float]:
         length, value = judge(x)
         return (length, value) if np.isfinite(length) else (float("inf"), float("inf"))
 
-    o, rates, best, least = oracles(problem, size), {}, {}, float("inf")
+    o, rates, best = oracles(problem, size), {}, {}
+    least = least_value = float("inf")
     length, value = judged(z.upper)
     print(f"{name}, hypergradient {length:.2e} and hyperobjective {value:9.2e} at the start")
     for label, make in PEERS.items():
@@ -245,21 +246,24 @@ def compared(
         marks = {pair: judged(x) for pair, x in reached.items()}
         best[label] = min(marks, key=lambda pair: marks[pair])
         length, value = marks[best[label]]
-        least = min(least, length)
+        least, least_value = min(least, length), min(least_value, value)
         at = "steps {:g}, {:g}".format(*best[label])
         print(f"  {'its ' + label:32} {length:.2e} {value:9.2e} {rates[label]:8.0f} steps/s  {at}")
-    lowest = float("inf")
+    lowest = lowest_value = float("inf")
     for label, solver in ours(best, size).items():
         result = fr.run(problem, z, solver, budget=fr.Budget(seconds=seconds, tol=0.0))
         row = result.trace.rows[-1]
         rate = row["step"] / row["seconds"]
         length, value = judged(result.solution.x.upper)
-        lowest = min(lowest, length)
+        lowest, lowest_value = min(lowest, length), min(lowest_value, value)
         same = {"StocBiO": "stocBiO"}.get(label, label)
         ratio = f"  {rate / rates[same]:.2f} of its rate" if same in rates else ""
         print(f"  {label:32} {length:.2e} {value:9.2e} {rate:8.0f} steps/s{ratio}")
-    ratio = max(lowest, ROUNDING) / max(least, ROUNDING)
-    return report(f"{name}: our least hypergradient over theirs", ratio, 1.0)
+    ratio, values = (
+        max(a, ROUNDING) / max(b, ROUNDING) for a, b in ((lowest, least), (lowest_value, least_value))
+    )
+    report(f"{name}: our least hyperobjective over theirs", values, 1.01)
+    report(f"{name}: our least hypergradient over theirs", ratio, 1.0)
 
 
 if __name__ == "__main__":
