@@ -78,7 +78,7 @@ def best_answers() -> Evidence:
 def learnt_slopes() -> Evidence:
     # Without smoothing a gradient sees what is won only where bids are the same, as on a grid they are.
     apart = np.random.default_rng(0).uniform(size=(4096, 2))
-    slopes = [*_learnt(_pairs(128), first_price, TEMPERATURES), *_learnt(apart, first_price, [1e-9])]
+    slopes = [*_learnt(_pairs(100), first_price, TEMPERATURES), *_learnt(apart, first_price, [1e-9])]
     claimed = (0.434, 0.459, 0.478, 0.488)
     rows = [
         {"temperature": t, "claimed": c, "measured": s, "holds": abs(c - s) < 5e-3}
