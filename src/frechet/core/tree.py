@@ -41,6 +41,13 @@ def where(condition: Bool[Array, ""], a: PyTree[Array], b: PyTree[Array]) -> PyT
     return jax.tree.map(lambda u, v: jnp.where(condition, u, v), a, b)
 
 
+def wave(like: PyTree[Array]) -> PyTree[Array]:
+    """A fixed vector in the form of ``like``, which no kernel of a linear map is likely to hold."""
+    leaves, structure = jax.tree.flatten(like)
+    waves = [jnp.cos(1.0 + i + 1.7 * jnp.arange(v.size)).reshape(v.shape) for i, v in enumerate(leaves)]
+    return structure.unflatten([u.astype(v.dtype) for u, v in zip(waves, leaves, strict=True)])
+
+
 def all_finite(x: PyTree[Any]) -> Bool[Array, ""]:
     """Whether every inexact entry is finite."""
     return _every(lambda v: jnp.isfinite(v), x)

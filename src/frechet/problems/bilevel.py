@@ -368,11 +368,8 @@ class FiniteSumBilevel(Bilevel):
         inner_g: Function | None = None,
         measure: Callable[[PyTree[Array], PyTree[Array]], Mapping[str, Scalar]] | None = None,
     ):
-        self.outer, self.inner = Mean(outer_loss, outer_data), Mean(inner_loss, inner_data)
-        self.outer_g = Zero() if outer_g is None else outer_g
-        self.inner_g = Zero() if inner_g is None else inner_g
-        self.eq = self.ineq = self.joint = None
-        self.unique, self.measure = True, measure
+        outer, inner = Mean(outer_loss, outer_data), Mean(inner_loss, inner_data)
+        super().__init__(outer, inner, outer_g or Zero(), inner_g or Zero(), measure=measure)
 
 
 def _scalar(name: str, f: Any, x: PyTree[Array], y: PyTree[Array], indices: Indices) -> Scalar:

@@ -136,17 +136,14 @@ class MultiBlockBilevel(Bilevel):
         inner_g: Function | None = None,
         measure: Callable[[PyTree[Array], PyTree[Array]], Mapping[str, Scalar]] | None = None,
     ):
-        self.outer = BlockMeans(outer_loss, outer_data, jnp.mean, "outer")
-        self.inner = BlockMeans(inner_loss, inner_data, jnp.sum, "inner")
-        if self.outer.blocks != self.inner.blocks:
+        outer = BlockMeans(outer_loss, outer_data, jnp.mean, "outer")
+        inner = BlockMeans(inner_loss, inner_data, jnp.sum, "inner")
+        if outer.blocks != inner.blocks:
             raise ValueError(
-                f"outer_data have {self.outer.blocks} blocks, inner_data {self.inner.blocks}; "
+                f"outer_data have {outer.blocks} blocks, inner_data {inner.blocks}; "
                 "both need one for each lower problem"
             )
-        self.outer_g = Zero() if outer_g is None else outer_g
-        self.inner_g = Zero() if inner_g is None else inner_g
-        self.eq = self.ineq = self.joint = None
-        self.unique, self.measure = True, measure
+        super().__init__(outer, inner, outer_g or Zero(), inner_g or Zero(), measure=measure)
 
     @property
     def blocks(self) -> int:

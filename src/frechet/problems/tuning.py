@@ -54,11 +54,9 @@ class Tuning(Bilevel):
         hyper_set: Function | None = None,
         measure: Callable[[PyTree[Array], PyTree[Array]], Mapping[str, Scalar]] | None = None,
     ):
-        self.outer = _loss("valid", valid_loss, valid_data, valid_batch_size)
-        self.inner = _loss("train", train_loss, train_data, batch_size)
-        self.outer_g, self.inner_g = Zero() if hyper_set is None else hyper_set, Zero()
-        self.eq = self.ineq = self.joint = None
-        self.unique, self.measure = True, measure
+        outer = _loss("valid", valid_loss, valid_data, valid_batch_size)
+        inner = _loss("train", train_loss, train_data, batch_size)
+        super().__init__(outer, inner, hyper_set or Zero(), measure=measure)
 
     optimality = Problem.optimality
 

@@ -38,7 +38,7 @@ def first(
 ) -> tuple[LargestCurvature, Calls]:
     """Lanczos' estimate, and the calls with its products."""
     size = sum(v.size for v in jax.tree.leaves(y))
-    T = lanczos(lambda v: problem.inner_hvp(x, y, v), _pattern(y), PRODUCTS)
+    T = lanczos(lambda v: problem.inner_hvp(x, y, v), tree.wave(y), PRODUCTS)
     steps = min(PRODUCTS, size)
     matrix = jnp.diag(T.diagonal) + jnp.diag(T.off_diagonal, 1) + jnp.diag(T.off_diagonal, -1)
     values, vectors = jnp.linalg.eigh(matrix)
@@ -56,7 +56,7 @@ def followed(product: Callable[[PyTree[Array]], PyTree[Array]], last: LargestCur
     It falls by a hundredth at most, as batches differ. A little of a fixed vector keeps directions in sight
     that the iteration has forgotten, should their curvature become the largest.
     """
-    pattern = _pattern(last.direction)
+    pattern = tree.wave(last.direction)
     lost = 1e-2 / tree.norm(pattern)
     turned = tree.axpy(lost, pattern, last.direction)
     length = tree.norm(turned)
@@ -65,10 +65,3 @@ def followed(product: Callable[[PyTree[Array]], PyTree[Array]], last: LargestCur
     direction = jax.tree.map(lambda v: (v / jnp.where(risen > 0, risen, 1)).astype(v.dtype), Hv)
     value = jnp.maximum(risen / length, 0.99 * last.value).astype(last.value.dtype)
     return LargestCurvature(value, tree.where(risen > 0, direction, last.direction))
-
-
-def _pattern(y: PyTree[Array]) -> PyTree[Array]:
-    """A vector that no kernel of a Hessian is likely to hold."""
-    leaves, structure = jax.tree.flatten(y)
-    waves = [jnp.cos(1.0 + i + 1.7 * jnp.arange(v.size)).reshape(v.shape) for i, v in enumerate(leaves)]
-    return structure.unflatten([u.astype(v.dtype) for u, v in zip(waves, leaves, strict=True)])

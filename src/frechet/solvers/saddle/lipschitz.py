@@ -50,11 +50,7 @@ def steepest(problem: Inclusion, z: PyTree[Array], calls: Calls) -> tuple[Scalar
         return _unit(tree.where(size > 0, Jv, v)), size
 
     J = jax.linearize(problem.operator, z)[1]
-    leaves, structure = jax.tree.flatten(z)
-    # No pattern that an operator's kernel is likely to hold.
-    start = [jnp.cos(1.0 + i + 1.7 * jnp.arange(v.size)).reshape(v.shape) for i, v in enumerate(leaves)]
-    start = structure.unflatten([u.astype(v.dtype) for u, v in zip(start, leaves, strict=True)])
-    v, sizes = jax.lax.scan(product, _unit(start), None, length=PRODUCTS)
+    v, sizes = jax.lax.scan(product, _unit(tree.wave(z)), None, length=PRODUCTS)
     return jnp.max(sizes).astype(dtype), v, calls.add(gradient=1, hvp=PRODUCTS)
 
 
