@@ -133,9 +133,9 @@ def test_a_matrix_game_is_solved_at_its_mixed_equilibrium():
     eps = float(jnp.finfo(jnp.float32).eps)
     np.testing.assert_allclose(tree.norm(game.optimality(z)), 0, atol=8 * eps)
     np.testing.assert_allclose(game.objective(z), 0.2, rtol=8 * eps)
-    np.testing.assert_allclose(game.measures(z)["gap"], 0, atol=8 * eps)
+    np.testing.assert_allclose(game.measures(z)["duality_gap"], 0, atol=8 * eps)
     pure = z._replace(maximiser=jnp.asarray([1.0, 0.0]))
-    np.testing.assert_allclose(game.measures(pure)["gap"], 0.2 + 1.0, rtol=8 * eps)
+    np.testing.assert_allclose(game.measures(pure)["duality_gap"], 0.2 + 1.0, rtol=8 * eps)
     assert tree.norm(game.optimality(pure)) > 0.1
     outside = jnp.asarray([2.0, 0.0])
     assert game.objective(z._replace(maximiser=outside)) == -jnp.inf
@@ -154,9 +154,11 @@ def test_measures_are_those_that_were_given():
     )
     assert float(game.measures((jnp.asarray(1.0), jnp.asarray(2.0)))["exploitability"]) == 3.0
     x, y = run.solution.x
-    assert run.trace.rows[-1]["measure_gap"] == pytest.approx(float(x**2 + y**2))
+    assert run.trace.rows[-1]["measure_duality_gap"] == pytest.approx(float(x**2 + y**2))
     # one step shrinks by |1 - 0.3 i (1 - 0.3 i)|^2, a rotation being multiplication by i
-    assert run.trace.rows[-1]["measure_gap"] == pytest.approx(5 * abs(1 - 0.3j - 0.09) ** 20, rel=1e-3)
+    assert run.trace.rows[-1]["measure_duality_gap"] == pytest.approx(
+        5 * abs(1 - 0.3j - 0.09) ** 20, rel=1e-3
+    )
 
 
 # ------------------------------------------------------------------ components

@@ -65,7 +65,7 @@ class Saddle(Inclusion):
         g_x: the minimiser's proximable part; nothing when left out.
         g_y: the maximiser's.
         gap: the duality gap $\max_{y'} f(x, y') - \min_{x'} f(x', y)$ (with the proximable parts) as a
-            function of ``x`` and ``y``, where it has a closed form; traces and comparisons show it.
+            function of ``x`` and ``y``, where it has a closed form; traces show it as ``duality_gap``.
 
     Raises:
         TypeError: a part of the wrong kind, ``f`` without a scalar result, or a start that is not a pair.
@@ -85,7 +85,7 @@ class Saddle(Inclusion):
         >>> fair, greedy = jnp.array([0.5, 0.5]), jnp.array([1.0, 0.0])
         >>> game.optimality(fr.SaddlePoint(fair, fair)).minimiser.tolist()
         [0.0, 0.0]
-        >>> float(game.measures(fr.SaddlePoint(fair, greedy))["gap"])
+        >>> float(game.measures(fr.SaddlePoint(fair, greedy))["duality_gap"])
         1.0
     """
 
@@ -138,7 +138,7 @@ class Saddle(Inclusion):
         return jnp.where(jnp.isposinf(paid), jnp.inf, self.value(x) + paid - self.g_y(x.maximiser))
 
     def measures(self, x: SaddlePoint) -> dict[str, Scalar]:
-        return {} if self.gap is None else {"gap": self.gap(x.minimiser, x.maximiser)}
+        return {} if self.gap is None else {"duality_gap": self.gap(x.minimiser, x.maximiser)}
 
     def offers(self) -> dict[str, str]:
         return super().offers() | {"value": "f(x, y)", "players": "parts that have objectives of their own"}

@@ -99,4 +99,4 @@ def test_a_matrix_game_has_the_value_of_its_linear_programs(float64):
     exact = scipy.optimize.linprog(q, rows, np.zeros(7), ones, [1.0], bounds)
     value = float(game.value(solution.x))
     np.testing.assert_allclose([value, float(by_pdhg.x.primal[-1])], exact.fun, rtol=0, atol=1e-6)
-    assert float(game.measures(solution.x)["gap"]) < 1e-6
+    assert float(game.measures(solution.x)["duality_gap"]) < 1e-6

@@ -61,7 +61,7 @@ def test_matrix_games_by_linear_programming(name):
         (x, value), (y, other) = mixed(A), mixed(-A.T)
         assert value == pytest.approx(-other, abs=1e-9)
         z = case.problem.start((jnp.asarray(x), jnp.asarray(y)))
-        assert abs(float(case.problem.measures(z)["gap"])) < 1e-9
+        assert abs(float(case.problem.measures(z)["duality_gap"])) < 1e-9
         assert float(case.problem.objective(z)) == pytest.approx(value, abs=1e-9)
         assert residual(case, z) < 1e-8
 
