@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from frechet import optimizers as optimizers
     from frechet import problems as problems
     from frechet import solvers as solvers
+    from frechet import transport as transport
     from frechet.core.calls import Calls as Calls
     from frechet.core.custom import custom_fixed_point as custom_fixed_point
     from frechet.core.custom import custom_root as custom_root
@@ -42,11 +43,15 @@ if TYPE_CHECKING:
     from frechet.problems import FiniteSumSaddle as FiniteSumSaddle
     from frechet.problems import FixedPoint as FixedPoint
     from frechet.problems import Game as Game
+    from frechet.problems import Gaussian as Gaussian
+    from frechet.problems import GaussianVariational as GaussianVariational
     from frechet.problems import Inclusion as Inclusion
     from frechet.problems import KKTPoint as KKTPoint
     from frechet.problems import LeastSquares as LeastSquares
     from frechet.problems import LinearComposite as LinearComposite
     from frechet.problems import MultiBlockBilevel as MultiBlockBilevel
+    from frechet.problems import Particles as Particles
+    from frechet.problems import Potentials as Potentials
     from frechet.problems import PrimalDual as PrimalDual
     from frechet.problems import QuadraticProgram as QuadraticProgram
     from frechet.problems import Root as Root
@@ -55,6 +60,7 @@ if TYPE_CHECKING:
     from frechet.problems import SmoothedAuction as SmoothedAuction
     from frechet.problems import Target as Target
     from frechet.problems import Training as Training
+    from frechet.problems import Transport as Transport
     from frechet.problems import Tuning as Tuning
     from frechet.tuning import Tuned as Tuned
     from frechet.tuning import Tuner as Tuner
@@ -63,7 +69,17 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 # Loaded when named, so that `import frechet` stays light and the command line answers before JAX is loaded.
-_ROOMS = ("convex", "derivatives", "interop", "losses", "metrics", "optimizers", "problems", "solvers")
+_ROOMS = (
+    "convex",
+    "derivatives",
+    "interop",
+    "losses",
+    "metrics",
+    "optimizers",
+    "problems",
+    "solvers",
+    "transport",
+)
 _KINDS = (
     "Bilevel",
     "BilevelPoint",
@@ -76,11 +92,15 @@ _KINDS = (
     "FiniteSumBilevel",
     "FixedPoint",
     "Game",
+    "Gaussian",
+    "GaussianVariational",
     "Inclusion",
     "KKTPoint",
     "LeastSquares",
     "LinearComposite",
     "MultiBlockBilevel",
+    "Particles",
+    "Potentials",
     "PrimalDual",
     "QuadraticProgram",
     "Root",
@@ -89,6 +109,7 @@ _KINDS = (
     "SmoothedAuction",
     "Target",
     "Training",
+    "Transport",
     "Tuning",
 )
 _NAMES = {

@@ -18,7 +18,7 @@ ORACLES = {
     "outer_gradient": "gradients of the upper objective of a bilevel problem",
     "outer_sample": "gradients of one term of that objective",
     "message": "bits sent between nodes",
-    "matvec": "products with a matrix of the problem (or its transpose)",
+    "matvec": "products with a matrix of the problem (or its transpose) and other passes over it",
     "jacobian": "whole Jacobians (or Hessians), a column or a row at a time",
 }
 _PLACE = {name: i for i, name in enumerate(ORACLES)}

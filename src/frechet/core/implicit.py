@@ -93,14 +93,15 @@ def response(
     flat, unravel = ravel_pytree(x)
 
     def F(leaves: list[Array], z: Array) -> Array:
-        return ravel_pytree(problem_of(leaves).optimality(unravel(z)))[0]
+        return ravel_pytree(problem_of(leaves).equations(unravel(z)))[0]
 
     rhs = -jax.jvp(lambda leaves: F(leaves, flat), (theta,), (theta_dot,))[1]
     # Under vmap it is batched wherever the Jacobian is: Equinox cannot transpose a solve where it is not.
     rhs = jnp.where(jnp.isnan(flat), jnp.nan, rhs)
     at_solution = lambda z: F(theta, z)  # noqa: E731
     formed = jnp.asarray(True)
-    if solver is None and not problem.isolated:
+    parts = problem.symmetric_parts(x) if solver is None and flat.size > DENSE_UP_TO else None
+    if solver is None and not problem.isolated and parts is None:
         solver = lx.SVD()
     if flat.size <= DENSE_UP_TO and not isinstance(solver, _MATRIX_FREE):
         operator = lx.MatrixLinearOperator(jax.jacfwd(at_solution)(flat))
@@ -109,7 +110,6 @@ def response(
         return unravel(jnp.linalg.solve(operator.matrix, rhs)), _regular(operator.matrix)
 
     tol = float(jnp.finfo(flat.dtype).eps) ** 0.75
-    parts = problem.symmetric_parts(x) if solver is None else None
     if parts is not None:
         D, H = (lambda v, part=part: ravel_pytree(part(unravel(v)))[0] for part in parts)
         return unravel(_solve_symmetric(D, H, rhs, tol)), formed

@@ -2,6 +2,7 @@
 
 from frechet.workbench.checking import canonical_levels as canonical_levels
 from frechet.workbench.checking import canonical_operators as canonical_operators
+from frechet.workbench.checking import canonical_transport as canonical_transport
 from frechet.workbench.checking.canonical import Case as Case
 from frechet.workbench.checking.runner import CheckResult as CheckResult
 from frechet.workbench.checking.runner import check_optimizer as check_optimizer

@@ -1,5 +1,6 @@
 """A problem that counts its oracle calls while the program runs."""
 
+import dataclasses
 import functools
 from collections import Counter
 from collections.abc import Callable
@@ -19,7 +20,7 @@ from frechet.workbench.checking.common import FEW, key
 
 COUNTED = ("value", "gradient", "hvp", "prox", "sample", "sample_hvp", "outer_gradient", "outer_sample")
 # Watched where the kind has a method for them: elsewhere a solver may work on matrices or sets itself.
-COUNTED_BY = {"matvec": "forward", "linear_min": "linear_min"}
+COUNTED_BY = {"matvec": ("forward", "best_g"), "linear_min": ("linear_min",)}
 
 
 def _map_cost(problem: Problem) -> dict[str, int]:
@@ -70,6 +71,12 @@ _COSTS: dict[str, Callable[..., dict[str, int]]] = {
     "bregman_step": lambda problem, geometry, x, gradient, step: {"prox": 1},
     "forward": lambda problem, x: {"matvec": 1},
     "adjoint": lambda problem, u, x: {"matvec": 1},
+    "best_f": lambda problem, g: {"matvec": 1},
+    "best_g": lambda problem, f: {"matvec": 1},
+    "marginals": lambda problem, x: {"matvec": 2},
+    "plan": lambda problem, x: {"matvec": 1},
+    "product": lambda problem, P, v: {"matvec": 1},
+    "transposed_product": lambda problem, P, u: {"matvec": 1},
     "linear_min": lambda problem, direction: {"linear_min": 1},
     "vertex_products": lambda problem, direction: {"linear_min": 1},
     "outer_value": lambda problem, *_: {"value": 1},
@@ -88,6 +95,9 @@ _COSTS: dict[str, Callable[..., dict[str, int]]] = {
     "constraints": lambda problem, x, y: {"value": 1},
     "constrained_gradients": lambda problem, *_: {"gradient": 1},
     "operator": lambda problem, z: {"gradient": 1},
+    "expectation": lambda problem, x: {"value": 1, "gradient": 1, "jacobian": 1},
+    "sampled_expectation": lambda problem, x, noise: {"sample": len(noise)},
+    "expectation_from_gradients": lambda problem, x, noise: {"sample": len(noise)},
     "sample_operator": lambda problem, z, indices: {"sample": indices.size},
     "lagrangian_gradient": lambda problem, z: {"gradient": 1},
     "lagrangian_hvp": lambda problem, z, v: {"hvp": 1},
@@ -158,8 +168,8 @@ def instrumented(problem: Problem) -> tuple[Problem, Counter]:
 def _plain(kind: Any, problem: Problem) -> Problem:
     """The same fields as an instance of another class."""
     copy: Any = object.__new__(kind)  # pyright: ignore
-    for name in problem.__dataclass_fields__:
-        object.__setattr__(copy, name, getattr(problem, name))
+    for field in dataclasses.fields(problem):
+        object.__setattr__(copy, field.name, getattr(problem, field.name))
     return copy
 
 
@@ -182,7 +192,7 @@ def counted_steps(solver: Solver, case: Case) -> tuple[State, State, dict[str, i
 
     first, states = jax.block_until_ready(steps(dynamic))
     jax.effects_barrier()
-    watched = (k for k, method in COUNTED_BY.items() if hasattr(problem, method))
+    watched = (k for k, methods in COUNTED_BY.items() if any(hasattr(problem, m) for m in methods))
     return first, states, {k: seen[k] for k in (*COUNTED, *watched)}
 
 

@@ -1,0 +1,1 @@
+"""Solvers of optimal transport problems."""

@@ -1,0 +1,67 @@
+"""A ground cost that is given as a matrix."""
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, PyTree
+
+from frechet.convex.parameters import floating
+from frechet.transport.ground_cost import GroundCost
+
+
+class CostMatrix(GroundCost):
+    r"""The costs as a matrix; an entry may be $+\infty$, of a pair between which nothing may move.
+
+    Args:
+        C: shape (m, n).
+
+    Raises:
+        ValueError: not a matrix, or one without entries.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> float(CostMatrix(jnp.array([[0.0, 1.0], [2.0, 3.0]])).mean())
+        1.5
+    """
+
+    C: Float[Array, "m n"] = eqx.field(converter=floating)
+
+    def __check_init__(self):
+        if jnp.ndim(self.C) != 2 or not self.C.size:
+            raise ValueError(
+                f"a cost is a matrix of at least one source and one target, got shape {jnp.shape(self.C)}"
+            )
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        m, n = self.C.shape
+        return m, n
+
+    @property
+    def dtype(self) -> Any:
+        return self.C.dtype
+
+    @property
+    def T(self) -> "CostMatrix":
+        return CostMatrix(self.C.T)
+
+    def column(self, j: Int[Array, ""]) -> Float[Array, " m"]:
+        return self.C[:, j]
+
+    def columnwise(self, fun: Callable[..., PyTree[Array]], *per_column: Array) -> PyTree[Array]:
+        return jax.vmap(fun, in_axes=(1, *[0] * len(per_column)))(self.C, *per_column)
+
+    def columnwise_sum(self, fun: Callable[..., PyTree[Array]], *per_column: Array) -> PyTree[Array]:
+        return jax.tree.map(lambda v: jnp.sum(v, 0), self.columnwise(fun, *per_column))
+
+    def rowwise(self, fun: Callable[..., PyTree[Array]], *per_row: Array) -> PyTree[Array]:
+        return jax.vmap(fun)(self.C, *per_row)
+
+    def matrix(self) -> Float[Array, "m n"]:
+        return self.C
+
+    def _over_some(self, fun: Callable[[Array], PyTree[Array]]) -> PyTree[Array]:
+        return jax.vmap(fun)(self.C)

@@ -1,0 +1,102 @@
+"""Quadratic regularisation of transport plans, with or without a bound on the entries of a column."""
+
+from typing import Any, ClassVar
+
+import equinox as eqx
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float, Scalar
+
+from frechet.convex.parameters import parameter
+from frechet.convex.simplex import project_simplex
+from frechet.transport.regulariser import Regulariser
+
+
+class Quadratic(Regulariser):
+    r"""$R(P) = \tfrac\gamma2\|P\|^2$, whose plans are $\max(f_i + g_j - C_{ij}, 0) / \gamma$ and sparse.
+
+    Args:
+        gamma: $\gamma > 0$, in units of the cost over those of mass.
+
+    Raises:
+        ValueError: ``gamma`` is not above zero.
+
+    Source: Blondel, Seguy, Rolet 2018, Smooth and sparse optimal transport, arXiv 1710.06276; Lorenz, Manns,
+    Meyer 2021, Quadratically regularized optimal transport, arXiv 1903.01112.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> r, one = Quadratic(0.5), jnp.array(1.0)
+        >>> r.column(jnp.array([-1.0, 0.25]), jnp.ones(2) / 2, one).tolist()
+        [0.0, 0.5]
+    """
+
+    gamma: Any = eqx.field(default=1.0, converter=lambda v: parameter("gamma", v, positive=True))
+
+    def column(self, s: Float[Array, " m"], a: Float[Array, " m"], b: Scalar) -> Float[Array, " m"]:
+        return jnp.maximum(s, 0) / self.gamma
+
+    def conjugate(self, s: Float[Array, " m"], a: Float[Array, " m"], b: Scalar) -> Scalar:
+        return jnp.sum(jnp.maximum(s, 0) ** 2) / (2 * self.gamma)
+
+    def value(self, p: Float[Array, " m"], a: Float[Array, " m"], b: Scalar) -> Scalar:
+        return self.gamma * jnp.sum(p**2) / 2
+
+    def best(self, z: Float[Array, " m"], a: Float[Array, " m"], b: Scalar) -> Scalar:
+        return _threshold(z, self.gamma * b)
+
+
+class TopK(Regulariser):
+    r"""$R(P) = \tfrac\gamma2\|P\|^2$ where every column has at most $k$ nonzero entries, infinite elsewhere.
+
+    It is not convex: the dual problem is that of its biconjugate, and its plan solves the problem itself
+    where no column has ties at its $k$-th largest slack. For $k = m$ it is `Quadratic`; for $k = 1$ the
+    semi-dual is that of transport without regularisation, plus a constant.
+
+    Args:
+        k: how many entries a column may have, a static positive integer.
+        gamma: $\gamma > 0$.
+
+    Raises:
+        ValueError: ``k`` below one, or ``gamma`` not above zero.
+
+    Source: Liu, Puigcerver, Blondel 2023, Sparsity-constrained optimal transport, arXiv 2209.15466.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> r, one = TopK(1, gamma=0.5), jnp.array(1.0)
+        >>> r.column(jnp.array([0.5, 0.25]), jnp.ones(2) / 2, one).tolist()
+        [1.0, 0.0]
+    """
+
+    symmetric: ClassVar[bool] = False
+
+    k: int = eqx.field(static=True)
+    gamma: Any = eqx.field(default=1.0, converter=lambda v: parameter("gamma", v, positive=True))
+
+    def __check_init__(self):
+        if not isinstance(self.k, int) or self.k < 1:
+            raise ValueError(f"k must be an integer of at least 1, got {self.k}")
+
+    def column(self, s: Float[Array, " m"], a: Float[Array, " m"], b: Scalar) -> Float[Array, " m"]:
+        top, places = lax.top_k(s, min(self.k, s.size))
+        return jnp.zeros_like(s).at[places].set(jnp.maximum(top, 0) / self.gamma)
+
+    def conjugate(self, s: Float[Array, " m"], a: Float[Array, " m"], b: Scalar) -> Scalar:
+        return jnp.sum(jnp.maximum(self._top(s), 0) ** 2) / (2 * self.gamma)
+
+    def value(self, p: Float[Array, " m"], a: Float[Array, " m"], b: Scalar) -> Scalar:
+        beyond = jnp.sum(p > 0) > self.k
+        return jnp.where(beyond, jnp.inf, self.gamma * jnp.sum(p**2) / 2)
+
+    def best(self, z: Float[Array, " m"], a: Float[Array, " m"], b: Scalar) -> Scalar:
+        return _threshold(self._top(z), self.gamma * b)
+
+    def _top(self, z: Float[Array, " m"]) -> Float[Array, " k"]:
+        return lax.top_k(z, min(self.k, z.size))[0]
+
+
+def _threshold(z: Float[Array, " m"], mass: Scalar) -> Scalar:
+    r"""The $g$ with $\sum_i \max(z_i + g, 0)$ equal to ``mass``."""
+    held = lax.stop_gradient(project_simplex(z, mass)) > 0
+    return (mass - jnp.sum(jnp.where(held, z, 0))) / jnp.sum(held)
