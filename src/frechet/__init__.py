@@ -35,8 +35,10 @@ if TYPE_CHECKING:
     from frechet.problems import Bilevel as Bilevel
     from frechet.problems import BilevelPoint as BilevelPoint
     from frechet.problems import Bounded as Bounded
+    from frechet.problems import Chains as Chains
     from frechet.problems import Composite as Composite
     from frechet.problems import Constrained as Constrained
+    from frechet.problems import Density as Density
     from frechet.problems import FiniteSum as FiniteSum
     from frechet.problems import FiniteSumBilevel as FiniteSumBilevel
     from frechet.problems import FiniteSumInclusion as FiniteSumInclusion
@@ -49,6 +51,7 @@ if TYPE_CHECKING:
     from frechet.problems import KKTPoint as KKTPoint
     from frechet.problems import LeastSquares as LeastSquares
     from frechet.problems import LinearComposite as LinearComposite
+    from frechet.problems import Moments as Moments
     from frechet.problems import MultiBlockBilevel as MultiBlockBilevel
     from frechet.problems import Particles as Particles
     from frechet.problems import Potentials as Potentials
@@ -84,8 +87,10 @@ _KINDS = (
     "Bilevel",
     "BilevelPoint",
     "Bounded",
+    "Chains",
     "Composite",
     "Constrained",
+    "Density",
     "FiniteSum",
     "FiniteSumInclusion",
     "FiniteSumSaddle",
@@ -98,6 +103,7 @@ _KINDS = (
     "KKTPoint",
     "LeastSquares",
     "LinearComposite",
+    "Moments",
     "MultiBlockBilevel",
     "Particles",
     "Potentials",

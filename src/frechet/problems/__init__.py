@@ -10,6 +10,9 @@ from frechet.problems.bounded import Bounded as Bounded
 from frechet.problems.composite import Composite as Composite
 from frechet.problems.constrained import Constrained as Constrained
 from frechet.problems.constrained import KKTPoint as KKTPoint
+from frechet.problems.density import Chains as Chains
+from frechet.problems.density import Density as Density
+from frechet.problems.density import Moments as Moments
 from frechet.problems.equations import FixedPoint as FixedPoint
 from frechet.problems.equations import Root as Root
 from frechet.problems.finite_sum import FiniteSum as FiniteSum
@@ -30,7 +33,7 @@ from frechet.problems.multi_block import MultiBlockBilevel as MultiBlockBilevel
 from frechet.problems.particle_functionals import EnergyDistance as EnergyDistance
 from frechet.problems.particle_functionals import InteractionEnergy as InteractionEnergy
 from frechet.problems.particle_functionals import SquaredWasserstein as SquaredWasserstein
-from frechet.problems.particle_functionals import Uniform as Uniform
+from frechet.problems.particle_functionals import UniformLaw as UniformLaw
 from frechet.problems.particle_functionals import ZeroOneNetwork as ZeroOneNetwork
 from frechet.problems.particles import Particles as Particles
 from frechet.problems.quadratic_program import QuadraticProgram as QuadraticProgram

@@ -24,7 +24,7 @@ def solver_classes() -> tuple[type[Solver], ...]:
         for m in modules()
         for _, c in inspect.getmembers(m, inspect.isclass)
         if issubclass(c, Solver) and c.__module__ == m.__name__ and not c.__name__.startswith("_")
-        if c.step is not Solver.step
+        if c.step is not Solver.step and not inspect.isabstract(c)
     }
     return tuple(sorted(classes, key=lambda c: c.__name__))
 

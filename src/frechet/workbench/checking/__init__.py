@@ -1,6 +1,8 @@
 """Conformance: every solver is run through checks that what it declares calls for; anybody's own too."""
 
+from frechet.workbench.checking import canonical_density as canonical_density
 from frechet.workbench.checking import canonical_levels as canonical_levels
+from frechet.workbench.checking import canonical_measures as canonical_measures
 from frechet.workbench.checking import canonical_operators as canonical_operators
 from frechet.workbench.checking import canonical_transport as canonical_transport
 from frechet.workbench.checking.canonical import Case as Case

@@ -169,7 +169,8 @@ def _yield_solving(solver: Solver, main: Case, cases: list[Case]) -> Iterator[tu
         yield solving.check_approaches, main
     if main.specimen.always_feasible and not solver.stochastic:
         yield solving.check_objective_falls, main
-    yield solving.check_start_at_solution, main
+    if main.specimen.testable:
+        yield solving.check_start_at_solution, main
     yield solving.check_unreachable_tolerance, large
     yield solving.check_max_steps, main
 
@@ -181,7 +182,8 @@ def _yield_protocol(solver: Solver, main: Case, cases: list[Case]) -> Iterator[t
         yield protocol.check_hyperparameter_arrays, main
     yield protocol.check_jit_equals_eager, main
     yield protocol.check_vmap_equals_loop, main
-    yield protocol.check_vmap_freezes_finished, main
+    if main.specimen.testable:
+        yield protocol.check_vmap_freezes_finished, main
     yield protocol.check_vmap_isolates_nan, main
     yield protocol.check_same_key_same_result, main
     yield (protocol.check_key_matters if solver.stochastic else protocol.check_key_is_ignored), main

@@ -1,0 +1,1 @@
+"""Markov chains that draw from densities, one file a method."""
