@@ -207,7 +207,8 @@ class Density(SmoothPart, Problem):
 
     def lifted(self, x: Any) -> "Density":
         position = x.position if isinstance(x, Chains) else x
-        if len({v.shape[:1] for v in jax.tree.leaves(position)} | {()}) != 2:
+        chains = {v.shape[:1] for v in jax.tree.leaves(position)}
+        if len(chains) != 1 or () in chains:
             raise ValueError(
                 "x0 must be chains, a pytree of arrays whose leading axis runs over them; for several chains "
                 "from one point pass problem.chains(point, count)"
