@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from frechet import interop as interop
     from frechet import losses as losses
     from frechet import metrics as metrics
+    from frechet import models as models
     from frechet import optimizers as optimizers
     from frechet import problems as problems
     from frechet import solvers as solvers
@@ -78,6 +79,7 @@ _ROOMS = (
     "interop",
     "losses",
     "metrics",
+    "models",
     "optimizers",
     "problems",
     "solvers",
