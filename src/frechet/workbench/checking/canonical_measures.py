@@ -1,6 +1,7 @@
 """Tiny problems over measures, as particles and as Gaussians, whose solutions are closed forms."""
 
 from collections.abc import Iterable
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -17,7 +18,7 @@ from frechet.workbench.checking.canonical import Case, Parameters, UserFunction,
 
 
 class Tethered(UserFunction):
-    r"""$\frac1n\sum_i\frac12(w_i - t_i)^\top H(w_i - t_i) + \frac\rho2\|\bar w - c\|^2$, $\bar w$ the mean."""
+    r"""$\frac1{2n}\sum_i(w_i - t_i)^\top H(w_i - t_i) + \frac\rho2\|\bar w - c\|^2$, $\bar w$ the mean."""
 
     H: Array
     t: Array
@@ -78,10 +79,14 @@ class LogGamma(UserFunction):
         return jnp.sum(jnp.exp(u) - self.b * u)
 
 
+def _gaussian(mean: Any, covariance: Any) -> Gaussian:
+    return Gaussian(mean, covariance)
+
+
 def _log_gamma(t: Parameters) -> Gaussian:
-    r"""For $u$: $\mathbb E e^u = e^{m + s/2} = b$ from the mean and $1/s = b$ from the variance, entrywise."""
+    r"""For $u$, entrywise: $\mathbb E e^u = e^{m + s/2} = b$ from the mean, $1/s = b$ from the variance."""
     inverse, b = np.linalg.inv(t["A"]), t["b"]
-    return Gaussian(inverse @ (np.log(b) - 0.5 / b), inverse @ np.diag(1 / b) @ inverse.T)
+    return _gaussian(inverse @ (np.log(b) - 0.5 / b), inverse @ np.diag(1 / b) @ inverse.T)
 
 
 @canonical
@@ -94,7 +99,7 @@ def log_gamma() -> Iterable[Case]:
             f"Gaussian nearest to log-gamma variables, {role}",
             lambda t: GaussianVariational(LogGamma(t["A"], t["b"])),
             t,
-            Gaussian(np.full(d, 0.4), 0.7 * np.eye(d)),
+            _gaussian(np.full(d, 0.4), 0.7 * np.eye(d)),
             _log_gamma,
             4.0,
             role,

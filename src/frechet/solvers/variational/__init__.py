@@ -1,0 +1,1 @@
+"""Solvers of this kind, one file a method."""
