@@ -2,3 +2,4 @@
 
 from frechet.metrics.frechet_distance import gaussian_frechet_distance as gaussian_frechet_distance
 from frechet.metrics.frechet_distance import sample_frechet_distance as sample_frechet_distance
+from frechet.metrics.sinkhorn_divergence import sinkhorn_divergence as sinkhorn_divergence
