@@ -15,6 +15,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests import one_context
+
+one_context.share()
+
 
 @pytest.fixture(params=["float32", "float64"])
 def precision(request: pytest.FixtureRequest) -> Iterator[np.dtype]:
@@ -28,3 +32,4 @@ def compiled_programs_are_dropped() -> Iterator[None]:
     """A compiled program holds memory maps; Linux grants 65,530, and thousands of tests need more."""
     yield
     jax.clear_caches()
+    one_context.renew()

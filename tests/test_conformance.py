@@ -10,6 +10,7 @@ import pytest
 
 from frechet.solvers.registry import all_presets, solver_classes
 from frechet.workbench.checking import yield_checks
+from tests import one_context
 
 CHECKS = {
     (preset, name): None for preset, solver in all_presets().items() for name, _ in yield_checks(solver)
@@ -19,6 +20,7 @@ CHECKS = {
 def _serve(connection: Connection) -> None:
     """Runs the checks that are asked for, ``(preset, name)``, and answers with what is wrong or nothing."""
     warnings.simplefilter("error")
+    one_context.share()
     presets, checks = all_presets(), {}
     with contextlib.suppress(EOFError):
         while True:
