@@ -4,6 +4,7 @@ from frechet.convex.affine_set import AffineSet as AffineSet
 from frechet.convex.birkhoff_polytope import BirkhoffPolytope as BirkhoffPolytope
 from frechet.convex.box import Box as Box
 from frechet.convex.box_section import BoxSection as BoxSection
+from frechet.convex.diagonal_quadratic import DiagonalQuadratic as DiagonalQuadratic
 from frechet.convex.elastic_net import ElasticNet as ElasticNet
 from frechet.convex.function import Function as Function
 from frechet.convex.geometry import Entropy as Entropy
@@ -12,6 +13,7 @@ from frechet.convex.geometry import Geometry as Geometry
 from frechet.convex.group_lasso import GroupLasso as GroupLasso
 from frechet.convex.halfspace import Halfspace as Halfspace
 from frechet.convex.huber import Huber as Huber
+from frechet.convex.hypentropy import Hypentropy as Hypentropy
 from frechet.convex.hyperplane import Hyperplane as Hyperplane
 from frechet.convex.isotonic import Monotone as Monotone
 from frechet.convex.isotonic import isotonic_kl as isotonic_kl
@@ -25,7 +27,9 @@ from frechet.convex.l1_ball import L1Ball as L1Ball
 from frechet.convex.l2 import L2 as L2
 from frechet.convex.l2_ball import L2Ball as L2Ball
 from frechet.convex.leafwise import Leafwise as Leafwise
+from frechet.convex.legendre import Legendre as Legendre
 from frechet.convex.linf_ball import LinfBall as LinfBall
+from frechet.convex.log_barrier import LogBarrier as LogBarrier
 from frechet.convex.nonnegative import NonNegative as NonNegative
 from frechet.convex.nuclear import Nuclear as Nuclear
 from frechet.convex.per_leaf import PerLeaf as PerLeaf

@@ -35,6 +35,7 @@ class Function(eqx.Module):
         convex: false of the few nonconvex sets, whose projection is some nearest point.
         compact: whether it is the indicator of a bounded set that has `linear_min`.
         polytope: whether that set is a `frechet.convex.polytope.Polytope`, of few vertices.
+        homogeneous: whether it is separable with terms that are linear on either side of zero.
         entropic: whether `entropy_prox` is available.
         rowwise: whether it is a sum over rows (a separable one is anyway), so that `prox_row` is available.
 
@@ -58,6 +59,7 @@ class Function(eqx.Module):
     box: ClassVar[bool] = False
     compact: ClassVar[bool] = False
     polytope: ClassVar[bool] = False
+    homogeneous: ClassVar[bool] = False
     entropic: ClassVar[bool] = False
     rowwise: ClassVar[bool] = False
     convex: ClassVar[bool] = True

@@ -1,6 +1,6 @@
 """The l1 norm, weighted."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -36,6 +36,8 @@ class L1(Separable):
         >>> fr.convex.L1(1.0).prox(jnp.array([3.0, -0.2, -2.0]), 0.5).tolist()
         [2.5, 0.0, -1.5]
     """
+
+    homogeneous: ClassVar[bool] = True
 
     weight: PyTree[Any] = eqx.field(default=1.0, converter=lambda w: parameter("weight", w, least=0))
 

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PyTree, Scalar
 
 from frechet.convex.function import Function
+from frechet.convex.legendre import Legendre
 from frechet.convex.zero import Zero
 from frechet.core import lift, tree
 from frechet.core.problem import Problem
@@ -51,6 +52,11 @@ class Chains(eqx.Module):
         """Chains that have yet to move."""
         zero = jax.tree.map(jnp.zeros_like, position)
         return Chains(position, zero, zero, jnp.zeros((), jnp.result_type(*jax.tree.leaves(position))))
+
+    @property
+    def size(self) -> int:
+        """How many chains there are."""
+        return jax.tree.leaves(self.position)[0].shape[0]
 
     def moved(self, position: PyTree[Array]) -> "Chains":
         """The chains at their next draw."""
@@ -141,6 +147,19 @@ class Density(SmoothPart, Problem):
     def potential(self, x: PyTree[Array]) -> Scalar:
         """Minus the log density at a point, but for a constant: $f(x) + g(x)$."""
         return SmoothPart.value(self, x) + self.g(x)
+
+    def potential_and_gradient(self, x: PyTree[Array]) -> tuple[Scalar, PyTree[Array]]:
+        r"""$f(x) + g(x)$ and $\nabla f(x)$, for one evaluation of each."""
+        value, gradient = SmoothPart.value_and_gradient(self, x)
+        return value + self.g(x), gradient
+
+    def left_envelope_gradient(self, geometry: Legendre, x: PyTree[Array], step: Any) -> PyTree[Array]:
+        """Gradient of the left Bregman-Moreau envelope of ``g``; where ``g`` is separable."""
+        return geometry.left_envelope_gradient(self.g, x, step)
+
+    def right_envelope_gradient(self, geometry: Legendre, x: PyTree[Array], step: Any) -> PyTree[Array]:
+        """Gradient of the right Bregman-Moreau envelope of ``g``; where ``g`` is separable."""
+        return geometry.right_envelope_gradient(self.g, x, step)
 
     def chains(self, position: PyTree[Array], count: int) -> Chains:
         """``count`` chains that all start at one point."""
