@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -9,8 +10,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, PRNGKeyArray, PyTree
+from jaxtyping import Array, PRNGKeyArray, PyTree, Scalar
 
+from frechet.core import loop
 from frechet.core.problem import Problem
 from frechet.core.solve import Solution, default_tol, join, solve, split
 from frechet.core.solver import Solver
@@ -111,6 +113,34 @@ def shape_of(
     """The shapes of what ``of(problem, x0, solver)`` returns, with hyperparameters traced as in `solve`."""
     dynamic, static = split((case.problem(dtype), case.start(dtype), solver))
     return jax.eval_shape(lambda dynamic: of(*join(static, dynamic)), dynamic)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _compiled(of: Callable[..., Any], static: Any, dynamic: list) -> Any:
+    return of(*join(static, dynamic))
+
+
+def compiled(of: Callable[..., Any], *parts: Any) -> Any:
+    """``of(*parts)`` as one program, which all solvers whose parts differ in numbers only share.
+
+    Operation by operation it would be dozens of programs, and each takes as long to compile as a small one.
+    """
+    dynamic, static = split(parts)
+    return _compiled(of, static, dynamic)
+
+
+def residual_at(problem: Problem, x: PyTree[Array]) -> Scalar:
+    """The residual of ``x``, in a program of its own: nothing of a solver is in it."""
+    return compiled(loop.residual, type(problem).lifted(problem, x), x)
+
+
+def objective_at(problem: Problem, x: PyTree[Array]) -> Scalar:
+    """The objective of ``x``, in a program of its own."""
+    return compiled(_objective, type(problem).lifted(problem, x), x)
+
+
+def _objective(problem: Problem, x: PyTree[Array]) -> Scalar:
+    return problem.objective(x)
 
 
 def with_floats(solver: Solver, change: Callable[[float], Any]) -> Solver | None:

@@ -4,7 +4,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from frechet.core import loop
 from frechet.core.solve import default_tol, solve
 from frechet.core.solver import Solver
 from frechet.core.status import Ending
@@ -14,6 +13,8 @@ from frechet.workbench.checking.common import (
     distance,
     finite,
     key,
+    objective_at,
+    residual_at,
     solved,
 )
 
@@ -27,7 +28,7 @@ def _check_solves(solver: Solver, case: Case) -> None:
         f"{float(solution.residual):.1e} and tolerance {tol:.1e}: {solution.status}. "
         "A solver that does not reach a solution by default declares converges = False"
     )
-    residual = float(loop.residual(case.problem(), solution.x))
+    residual = float(residual_at(case.problem(), solution.x))
     assert residual <= 1.01 * tol + 100 * eps, (
         f"on {case.name} the residual at x is {residual:.1e}, not the {float(solution.residual):.1e} reported"
     )
@@ -72,7 +73,7 @@ def check_approaches(solver: Solver, case: Case) -> None:
     problem, x0 = case.problem(), case.start()
     solution = solved(solver, case, tol=0.0, max_steps=2000)
     ranked = problem.always_feasible
-    worth = problem.objective if ranked else lambda x: loop.residual(problem, x) ** 2
+    worth = (lambda x: objective_at(problem, x)) if ranked else lambda x: residual_at(problem, x) ** 2
     best = float(worth(jax.tree.map(jnp.asarray, case.solution())))
     before, after = float(worth(x0)) - best, float(worth(solution.x)) - best
     assert after <= before / 4, (
@@ -86,7 +87,7 @@ def check_objective_falls(solver: Solver, case: Case) -> None:
     """After 20 steps the objective is below where it started."""
     problem = case.problem()
     solution = solved(solver, case, tol=0.0, max_steps=20)
-    before, after = float(problem.objective(case.start())), float(problem.objective(solution.x))
+    before, after = float(objective_at(problem, case.start())), float(objective_at(problem, solution.x))
     assert after < before, (
         f"on {case.name} the objective is {after:.6g} after {int(solution.steps)} steps and was "
         f"{before:.6g} at the start; a deterministic solver must not end above its start"
