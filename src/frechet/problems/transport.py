@@ -17,6 +17,7 @@ from frechet.transport.cost_matrix import CostMatrix
 from frechet.transport.entropic import Entropic
 from frechet.transport.ground_cost import GroundCost
 from frechet.transport.point_cloud import PointCloud
+from frechet.transport.quadratic import Quadratic, TopK
 from frechet.transport.regulariser import Regulariser
 
 
@@ -190,18 +191,17 @@ class Transport(Problem):
     def best_f(self, g: Float[Array, " n"]) -> Float[Array, " m"]:
         """The potentials of the sources that are best for those of the targets: a pass over the cost."""
         regulariser = self._regulariser
-        return self._reached(regulariser.best_columns(self.cost.T, g, self.b, self.a), 0)
+        return self.pulled(regulariser.best_columns(self.cost.T, g, self.b, self.a), 0)
 
     def best_g(self, f: Float[Array, " m"]) -> Float[Array, " n"]:
         """The potentials of the targets that are best for those of the sources: a pass over the cost."""
-        return self._reached(self._regulariser.best_columns(self.cost, f, self.a, self.b), 1)
+        return self.pulled(self._regulariser.best_columns(self.cost, f, self.a, self.b), 1)
 
     def plan(self, x: Potentials) -> Float[Array, "m n"]:
         """The transport plan as a matrix: a pass over the cost."""
         if x.plan is not None:
             return x.plan
-        column = self._regulariser.column
-        return self.cost.columnwise(lambda c, g, b: column(x.f + g - c, self.a, b), x.g, self.b).T
+        return self._regulariser.plan(self.cost, x.f, x.g, self.a, self.b)
 
     def product(self, P: Float[Array, "m n"], v: Float[Array, " n"]) -> Float[Array, " m"]:
         """$Pv$ of a matrix that `plan` gave."""
@@ -227,6 +227,15 @@ class Transport(Problem):
 
             total, mass = self.cost.columnwise_sum(part, x.g, self.b, values)
         return total / mass.reshape(shape)
+
+    def pulled(self, potentials: Array, side: int) -> Array:
+        """What becomes of the potentials that meet a marginal, where that of ``side`` (0 or 1) is penalised."""
+        penalty = self.unbalanced[side]
+        if penalty is None:
+            return potentials
+        if not isinstance(self.regulariser, Entropic):
+            raise TypeError("best potentials of unbalanced transport are known with Entropic only")
+        return penalty / (penalty + self.regulariser.epsilon) * potentials
 
     def centred(self, x: Potentials) -> Potentials:
         r"""The same potentials with $\langle f, a\rangle = \langle g, b\rangle$, where a constant is free."""
@@ -332,6 +341,8 @@ class Transport(Problem):
             offered["entropic"] = "plans that are exponentials of the potentials"
         elif not self.balanced:
             del offered["best g"]
+        if isinstance(self.regulariser, Quadratic | TopK):
+            offered["sparse"] = "plans that are slacks over gamma where these are positive"
         if self.regulariser.symmetric and "best g" in offered:
             offered["best f"] = "the best potentials of the sources for those of the targets"
         if self.balanced:
@@ -353,24 +364,20 @@ class Transport(Problem):
     def default_solver(self) -> str:
         if self.regulariser is None:
             return "frechet.solvers.transport.network_simplex:NetworkSimplex"
-        if not isinstance(self.regulariser, Entropic):
-            return "frechet.solvers.transport.semi_dual:SemiDualLBFGS"
-        return "frechet.solvers.transport.sinkhorn:Sinkhorn"
+        if isinstance(self.regulariser, Entropic):
+            return "frechet.solvers.transport.sinkhorn:Sinkhorn"
+        if not self.balanced:
+            return "frechet.solvers.transport.semismooth_newton:SemismoothNewton"
+        # At kinks BFGS is the one that gets there, with a matrix as large as the sources are many.
+        if isinstance(self.regulariser, TopK) and self.a.size <= 1000:
+            return "frechet.solvers.transport.semi_dual:SemiDualBFGS"
+        return "frechet.solvers.transport.semi_dual:SemiDualLBFGS"
 
     @property
     def _regulariser(self) -> Regulariser:
         if self.regulariser is None:
             raise TypeError("transport without a regulariser has no plan to its potentials")
         return self.regulariser
-
-    def _reached(self, potentials: Array, side: int) -> Array:
-        """Best potentials where the marginal is penalised: pulled towards zero."""
-        penalty = self.unbalanced[side]
-        if penalty is None:
-            return potentials
-        if not isinstance(self.regulariser, Entropic):
-            raise TypeError("best potentials of unbalanced transport are known with Entropic only")
-        return penalty / (penalty + self.regulariser.epsilon) * potentials
 
     def _exact_report(self, x: Potentials) -> Report:
         C, P = self.cost.matrix(), self.plan(x)

@@ -60,6 +60,17 @@ class CostMatrix(GroundCost):
     def rowwise(self, fun: Callable[..., PyTree[Array]], *per_row: Array) -> PyTree[Array]:
         return jax.vmap(fun)(self.C, *per_row)
 
+    def entrywise(
+        self, fun: Callable[..., Array], row: Float[Array, " m"], column: Float[Array, " n"]
+    ) -> Float[Array, "m n"]:
+        return fun(self.C, row[:, None], column)
+
+    def entrywise_sums(
+        self, fun: Callable[..., Array], row: Float[Array, " m"], column: Float[Array, " n"]
+    ) -> tuple[Float[Array, " m"], Float[Array, " n"]]:
+        entries = self.entrywise(fun, row, column)
+        return jnp.sum(entries, 1), jnp.sum(entries, 0)
+
     def matrix(self) -> Float[Array, "m n"]:
         return self.C
 

@@ -44,7 +44,7 @@ class Entropic(Regulariser):
     relative: bool = eqx.field(default=True, static=True)
 
     def column(self, s: Float[Array, " m"], a: Float[Array, " m"], b: Scalar) -> Float[Array, " m"]:
-        return jnp.exp(s / self.epsilon + jnp.log(a * b))
+        return jnp.exp(s / self.epsilon + (jnp.log(a) + jnp.log(b)))
 
     def conjugate(self, s: Float[Array, " m"], a: Float[Array, " m"], b: Scalar) -> Scalar:
         return self.epsilon * jnp.sum(self.column(s, a, b) - a * b)
@@ -73,6 +73,17 @@ class Entropic(Regulariser):
     ) -> Float[Array, " n"]:
         return cost.soft_columns(f, jnp.log(a), self.epsilon)
 
+    def plan(
+        self,
+        cost: GroundCost,
+        f: Float[Array, " m"],
+        g: Float[Array, " n"],
+        a: Float[Array, " m"],
+        b: Float[Array, " n"],
+    ) -> Float[Array, "m n"]:
+        row, column = self._exponents(f, a), self._exponents(g, b)
+        return cost.entrywise(lambda c, r, s: jnp.exp(r + s - c / self.epsilon), row, column)
+
     def marginals(
         self,
         cost: GroundCost,
@@ -81,10 +92,7 @@ class Entropic(Regulariser):
         a: Float[Array, " m"],
         b: Float[Array, " n"],
     ) -> tuple[Float[Array, " m"], Float[Array, " n"]]:
-        # A column's mass is off by the factor that its best potential would take away.
-        columns = b * jnp.exp((g - self.best_columns(cost, f, a, b)) / self.epsilon)
-        rows = a * jnp.exp((f - self.best_columns(cost.T, g, b, a)) / self.epsilon)
-        return rows, columns
+        return cost.exponential_sums(self._exponents(f, a), self._exponents(g, b), self.epsilon)
 
     def total_conjugate(
         self,
@@ -96,3 +104,6 @@ class Entropic(Regulariser):
     ) -> Scalar:
         columns = b * jnp.exp((g - self.best_columns(cost, f, a, b)) / self.epsilon)
         return self.epsilon * (jnp.sum(columns) - jnp.sum(a) * jnp.sum(b))
+
+    def _exponents(self, f: Float[Array, " m"], a: Float[Array, " m"]) -> Float[Array, " m"]:
+        return f / self.epsilon + jnp.log(a)

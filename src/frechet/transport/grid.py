@@ -83,6 +83,14 @@ class Grid(GroundCost):
             z = jnp.moveaxis(soft, -1, k)
         return -epsilon * z.ravel()
 
+    def exponential_sums(
+        self, row: Float[Array, " m"], column: Float[Array, " n"], epsilon: Scalar
+    ) -> tuple[Float[Array, " m"], Float[Array, " n"]]:
+        most = 0.35 * jnp.log(jnp.finfo(self.dtype).max)
+        rows = row - self.T.soft_columns(jnp.zeros_like(column), column, epsilon) / epsilon
+        columns = column - self.soft_columns(jnp.zeros_like(row), row, epsilon) / epsilon
+        return jnp.exp(jnp.minimum(rows, most)), jnp.exp(jnp.minimum(columns, most))
+
     def mean(self) -> Scalar:
         return jnp.asarray(sum(jnp.mean(v) for v in self.axes))
 

@@ -83,6 +83,39 @@ class GroundCost(eqx.Module):
         start = f / epsilon + log_weights
         return self.columnwise(lambda c: -epsilon * jax.nn.logsumexp(start - c / epsilon))
 
+    def entrywise(
+        self, fun: Callable[..., Array], row: Float[Array, " m"], column: Float[Array, " n"]
+    ) -> Float[Array, "m n"]:
+        """The matrix of ``fun(cost, row entry, column entry)``, a function of arrays that broadcast."""
+        return self.columnwise(lambda c, v: fun(c, row, v), column).T
+
+    def entrywise_sums(
+        self, fun: Callable[..., Array], row: Float[Array, " m"], column: Float[Array, " n"]
+    ) -> tuple[Float[Array, " m"], Float[Array, " n"]]:
+        """Row and column sums of that matrix, in one pass."""
+        n, size = self.shape[1], self._at_once()
+        places = jnp.arange(-(-n // size) * size).reshape(-1, size)
+        one = jax.checkpoint(lambda j: fun(self.column(j), row, column[j]))
+
+        def block(total: Array, places: Int[Array, " block"]) -> tuple[Array, Array]:
+            entries = jax.vmap(one)(jnp.minimum(places, n - 1))
+            entries = jnp.where((places < n)[:, None], entries, 0)
+            return total + jnp.sum(entries, 0), jnp.sum(entries, 1)
+
+        rows, columns = lax.scan(block, jnp.zeros_like(row), places)
+        return rows, columns.ravel()[:n]
+
+    def exponential_sums(
+        self, row: Float[Array, " m"], column: Float[Array, " n"], epsilon: Scalar
+    ) -> tuple[Float[Array, " m"], Float[Array, " n"]]:
+        r"""Row and column sums of $e^{r_i + s_j - C_{ij}/\varepsilon}$; never infinite.
+
+        Exponents are cut where numbers so large that their sums' squares overflow begin.
+        """
+        most = 0.35 * jnp.log(jnp.finfo(self.dtype).max)
+        entry = lambda c, r, s: jnp.exp(jnp.minimum(r + s - c / epsilon, most))  # noqa: E731
+        return self.entrywise_sums(entry, row, column)
+
     def matrix(self) -> Float[Array, "m n"]:
         """All of it."""
         return self.columnwise(lambda c: c).T

@@ -61,6 +61,17 @@ class Regulariser(eqx.Module):
         """`best` for every column, given the potentials of the sources."""
         return cost.columnwise(lambda c, b: self.best(f - c, a, b), b)
 
+    def plan(
+        self,
+        cost: GroundCost,
+        f: Float[Array, " m"],
+        g: Float[Array, " n"],
+        a: Float[Array, " m"],
+        b: Float[Array, " n"],
+    ) -> Float[Array, "m n"]:
+        """All of the plan."""
+        return cost.columnwise(lambda c, g, b: self.column(f + g - c, a, b), g, b).T
+
     def marginals(
         self,
         cost: GroundCost,
