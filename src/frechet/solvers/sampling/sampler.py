@@ -43,19 +43,15 @@ class Sampler(Solver):
         """A chain's next position and memory, and the oracle calls that took."""
 
     def init(self, problem: Density, x0: Chains, *, key: PRNGKeyArray) -> SamplerState:
-        keys = jax.random.split(key, _count(x0))
+        keys = jax.random.split(key, x0.size)
         memory, cost = jax.vmap(lambda x, k: self.prepare(problem, x, k))(x0.position, keys)
         return SamplerState(x0, Calls().add(**_total(cost)), memory)
 
     def step(self, problem: Density, state: SamplerState, *, key: PRNGKeyArray) -> SamplerState:
-        keys = jax.random.split(key, _count(state.x))
+        keys = jax.random.split(key, state.x.size)
         move = jax.vmap(lambda x, memory, k: self.move(problem, x, memory, k))
         position, memory, cost = move(state.x.position, state.memory, keys)
         return SamplerState(state.x.moved(position), state.calls.add(**_total(cost)), memory)
-
-
-def _count(x: Chains) -> int:
-    return jax.tree.leaves(x.position)[0].shape[0]
 
 
 def _total(cost: dict[str, Array]) -> dict[str, Array]:

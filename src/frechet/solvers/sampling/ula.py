@@ -2,26 +2,25 @@
 
 from typing import Any, ClassVar
 
-import equinox as eqx
-import jax.numpy as jnp
-import optax
-from jaxtyping import Array, PRNGKeyArray, PyTree
+from jaxtyping import Array, PyTree
 
-from frechet.core import tree
 from frechet.problems.density import Density
-from frechet.solvers.sampling.sampler import Sampler
+from frechet.solvers.sampling.langevin import LangevinSampler
 
 
-class ULA(Sampler):
+class ULA(LangevinSampler):
     r"""The unadjusted Langevin algorithm (ULA), for smooth potentials.
 
     $$x_{k+1} = x_k - \gamma\nabla f(x_k) + \sqrt{2\gamma}\,\xi_k$$
 
     The Euler discretisation of the Langevin diffusion, a gradient a move. Nothing corrects its bias: on a
-    Gaussian of precision $\lambda$ its stationary variance is $\lambda^{-1} / (1 - \gamma\lambda/2)$.
+    Gaussian of precision $\lambda$ its stationary variance is $\lambda^{-1} / (1 - \gamma\lambda/2)$. With
+    the default step that is 11 % too much in the stiffest direction and right in soft ones; half the step is
+    half the bias and twice the moves.
 
     Args:
-        step_size: $\gamma$, below $2/L$ for an $L$-smooth potential.
+        step_size: $\gamma$, below $2/L$ for an $L$-smooth potential; None takes $0.2/L$, with the largest
+            curvature where the chains start for $L$.
 
     Source: Roberts, Tweedie 1996, Exponential convergence of Langevin distributions and their discrete
     approximations; Durmus, Moulines 2017, Nonasymptotic convergence analysis for the unadjusted Langevin
@@ -38,11 +37,7 @@ class ULA(Sampler):
 
     needs: ClassVar[frozenset[str]] = frozenset({"gradient", "smooth"})
 
-    step_size: Any = eqx.field(default=0.1)
-
-    def move(
-        self, problem: Density, position: PyTree[Array], memory: PyTree[Array], key: PRNGKeyArray
-    ) -> tuple[PyTree[Array], PyTree[Array], dict[str, Any]]:
-        drifted = tree.axpy(-self.step_size, problem.gradient(position), position)
-        noise = optax.tree.random_like(key, position)
-        return tree.axpy(jnp.sqrt(2 * self.step_size), noise, drifted), memory, {"gradient": 1}
+    def slope(
+        self, problem: Density, x: PyTree[Array], curvature: Any
+    ) -> tuple[PyTree[Array], dict[str, int]]:
+        return problem.gradient(x), {"gradient": 1}

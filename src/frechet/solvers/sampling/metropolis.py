@@ -1,0 +1,93 @@
+"""Langevin moves that are accepted or rejected, so that the density itself is what they draw from."""
+
+import abc
+from typing import Any, ClassVar
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray, PyTree, Scalar
+
+from frechet.core import tree
+from frechet.problems.density import Density
+from frechet.solvers.sampling.langevin import LangevinSampler, diffused
+
+BEST_ACCEPTANCE = 0.574
+"""The share of moves accepted where mixing is fastest in many dimensions (Roberts, Rosenthal 1998)."""
+
+
+class Visited(eqx.Module):
+    """What a chain remembers of where it is, and its step size.
+
+    Attributes:
+        potential: minus the log density.
+        slope: the drift's direction.
+        log_step: the logarithm of the step size.
+        moves: how many were tried.
+        accepted: the probabilities of acceptance so far, summed.
+        curvature: as in `LangevinSampler`.
+    """
+
+    potential: Scalar
+    slope: PyTree[Array]
+    log_step: Float[Array, ""]
+    moves: Float[Array, ""]
+    accepted: Float[Array, ""]
+    curvature: Any
+
+
+class MetropolisLangevin(LangevinSampler):
+    r"""A Langevin step as the proposal of a Metropolis-Hastings chain: no bias.
+
+    A subclass gives ``look``: the potential and the slope at a point. The ratio of densities is that of the
+    whole potential, whatever the slope is of. Where no step size is named, it follows the acceptance, by
+    changes that fade as $k^{-0.6}$, which leaves the limit of the chain's averages as it is.
+    """
+
+    share: ClassVar[float] = 1.0
+
+    @abc.abstractmethod
+    def look(
+        self, problem: Density, x: PyTree[Array], curvature: Any
+    ) -> tuple[Scalar, PyTree[Array], dict[str, int]]:
+        """The potential, the slope and the oracle calls that took."""
+
+    def slope(
+        self, problem: Density, x: PyTree[Array], curvature: Any
+    ) -> tuple[PyTree[Array], dict[str, int]]:
+        return self.look(problem, x, curvature)[1:]
+
+    def begin(
+        self, problem: Density, position: PyTree[Array], curvature: Any
+    ) -> tuple[PyTree[Array], dict[str, Any]]:
+        potential, slope, cost = self.look(problem, position, curvature)
+        step = self.step_at(curvature)
+        if self.step_size is None:
+            step = step / sum(v.size for v in jax.tree.leaves(position)) ** (1 / 3)
+        zero = jnp.zeros((), potential.dtype)
+        log_step = jnp.log(jnp.asarray(step, potential.dtype))
+        return Visited(potential, slope, log_step, zero, zero, curvature), cost
+
+    def move(
+        self, problem: Density, position: PyTree[Array], memory: Visited, key: PRNGKeyArray
+    ) -> tuple[PyTree[Array], Visited, dict[str, Any]]:
+        of_noise, of_choice = jax.random.split(key)
+        step = jnp.exp(memory.log_step)
+        ahead = diffused(tree.axpy(-step, memory.slope, position), step, of_noise)
+        potential, slope, cost = self.look(problem, ahead, memory.curvature)
+        away = tree.subtract(ahead, position)
+        there = tree.norm(tree.axpy(step, memory.slope, away)) ** 2
+        back = tree.norm(tree.axpy(-step, slope, away)) ** 2
+        log_ratio = memory.potential - potential + (there - back) / (4 * step)
+        # Where the density is zero, or no number, a chain may only leave; it never goes there.
+        log_ratio = jnp.where(jnp.isfinite(memory.potential), log_ratio, 0)
+        log_ratio = jnp.where(jnp.isnan(log_ratio), -jnp.inf, log_ratio)
+        chance = jnp.exp(jnp.minimum(log_ratio, 0))
+        accepted = jax.random.uniform(of_choice, (), chance.dtype) < chance
+        moves, log_step = memory.moves + 1, memory.log_step
+        if self.step_size is None:
+            log_step = log_step + (chance - BEST_ACCEPTANCE) * moves**-0.6
+        here = (position, memory.potential, memory.slope)
+        position, potential, slope = tree.where(accepted, (ahead, potential, slope), here)
+        total = memory.accepted + chance
+        return position, Visited(potential, slope, log_step, moves, total, memory.curvature), cost
