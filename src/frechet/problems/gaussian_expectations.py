@@ -119,7 +119,8 @@ class GeneralisedLinear(eqx.Module):
 
     def expectation(self, q: Gaussian) -> Expectation:
         """By quadrature on the line, a line for each row."""
-        X, weight = self.loss.X, self.loss.sample_weight
+        X: Any = self.loss.X
+        weight = self.loss.sample_weight
         t, w = (jnp.asarray(v, X.dtype) for v in _hermite(self.order))
         spread = jnp.sqrt(jnp.sum((X @ q.covariance) * X, axis=1))
         z = (X @ q.mean)[:, None] + spread[:, None] * t

@@ -24,7 +24,7 @@ class ForwardBackwardGVI(Solver):
     proximal gradient descent of the free energy in the Bures-Wasserstein geometry. For a $\beta$-smooth
     potential and $\eta \le 1/\beta$ the free energy falls in every step: where $V$ is convex its gap is
     $O(1/k)$, and with modulus $\alpha$ of strong convexity $W_2^2$ to the solution shrinks by
-    $1 - \alpha\eta$ a step. The covariance stays above $\eta I$, so that no step size makes it singular. A step
+    $1 - \alpha\eta$ a step. The covariance stays above $\eta I$: no step size makes it singular. A step
     costs one expectation of value, gradient and Hessian, and $O(d^3)$.
 
     Left to itself it takes $\eta$ as 0.9 over the largest eigenvalue of $\mathbb E\nabla^2 V$, which may be

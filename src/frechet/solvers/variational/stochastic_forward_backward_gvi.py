@@ -37,7 +37,7 @@ class StochasticForwardBackwardGVI(Solver):
     alone.
 
     Args:
-        step_size: a constant $\eta$; when left out 0.05 over the largest eigenvalue of the Hessians drawn.
+        step_size: a constant $\eta$; when left out 0.2 over the largest eigenvalue of the Hessians drawn.
         batch_size: draws a step.
         hessian_free: whether the Hessian's mean is estimated from gradients, as
             $S^{-1}(\theta - m)\nabla V(\theta)^\top$; of far larger variance, so that it needs small steps,
@@ -88,7 +88,7 @@ class StochasticForwardBackwardGVI(Solver):
         drawn, curvature = estimate(x, noise), state.curvature
         if self.step_size is None:
             curvature = jnp.maximum(curvature, spectral_radius(drawn.hessian))
-            size = 0.05 / curvature
+            size = 0.2 / curvature
         else:
             size = jnp.asarray(self.step_size, x.mean.dtype)
         x = forward_backward(problem, x, drawn, size)
