@@ -65,7 +65,10 @@ if TYPE_CHECKING:
     from frechet.problems import Target as Target
     from frechet.problems import Training as Training
     from frechet.problems import Transport as Transport
+    from frechet.problems import TransportMap as TransportMap
     from frechet.problems import Tuning as Tuning
+    from frechet.sampling import Samples as Samples
+    from frechet.sampling import sample as sample
     from frechet.tuning import Tuned as Tuned
     from frechet.tuning import Tuner as Tuner
     from frechet.tuning import tune as tune
@@ -118,6 +121,7 @@ _KINDS = (
     "Target",
     "Training",
     "Transport",
+    "TransportMap",
     "Tuning",
 )
 _NAMES = {
@@ -131,6 +135,7 @@ _NAMES = {
     **dict.fromkeys(("Solver", "State"), "frechet.core.solver"),
     **dict.fromkeys(("Ending", "Origin", "Status"), "frechet.core.status"),
     **dict.fromkeys(("Budget", "RunResult", "Trace", "run"), "frechet.core.run"),
+    **dict.fromkeys(("Samples", "sample"), "frechet.sampling"),
     **dict.fromkeys(("Tuned", "Tuner", "tune"), "frechet.tuning"),
     **dict.fromkeys(_KINDS, "frechet.problems"),
 }

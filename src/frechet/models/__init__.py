@@ -2,6 +2,8 @@
 
 from frechet.models.affine import AffineMap as AffineMap
 from frechet.models.affine import gaussian_map as gaussian_map
+from frechet.models.convex_potentials import ConvexPotentials as ConvexPotentials
+from frechet.models.convex_potentials import CycleFit as CycleFit
 from frechet.models.curl import curl as curl
 from frechet.models.icgn import ICGN as ICGN
 from frechet.models.icgn import DeepICGN as DeepICGN
