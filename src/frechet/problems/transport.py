@@ -40,10 +40,12 @@ class Report(eqx.Module):
 
     Attributes:
         transport_cost: $\\langle P, C\\rangle$ of a plan that has the prescribed marginals (of the plan as
-            it is, where marginals are penalised).
-        objective: that plan's value of the problem, an upper bound of the optimum.
+            it is, where marginals are penalised or its columns may have only some entries).
+        objective: that plan's value of the problem, an upper bound of the optimum. A plan of at most $k$
+            entries a column is the best of those with its own marginals, whatever these are.
         duality_gap: how far it is above the potentials' dual value, a lower bound: the error of
-            ``objective`` is at most this.
+            ``objective`` is at most this. Infinite for plans of few entries a column that miss the marginals
+            by more than rounding: these bound nothing.
         marginal_error: $\\|P1 - a\\|_1 + \\|P^\\top 1 - b\\|_1$ of the plan that the potentials stand for.
     """
 
@@ -229,13 +231,24 @@ class Transport(Problem):
         return total / mass.reshape(shape)
 
     def pulled(self, potentials: Array, side: int) -> Array:
-        """What becomes of the potentials that meet a marginal, where that of ``side`` (0 or 1) is penalised."""
+        """What penalties make of potentials that meet the marginal of ``side`` (0 or 1)."""
         penalty = self.unbalanced[side]
         if penalty is None:
             return potentials
         if not isinstance(self.regulariser, Entropic):
             raise TypeError("best potentials of unbalanced transport are known with Entropic only")
         return penalty / (penalty + self.regulariser.epsilon) * potentials
+
+    @property
+    def epsilon(self) -> Scalar:
+        """The strength of entropic regularisation, in units of the cost."""
+        if not isinstance(self.regulariser, Entropic):
+            raise TypeError(f"only Entropic has an epsilon, not {type(self.regulariser).__name__}")
+        return self.regulariser.epsilon
+
+    def at_epsilon(self, epsilon: Scalar) -> "Transport":
+        """The same problem with another strength of entropic regularisation."""
+        return lift.replaced(self, regulariser=Entropic(epsilon, relative=False))
 
     def centred(self, x: Potentials) -> Potentials:
         r"""The same potentials with $\langle f, a\rangle = \langle g, b\rangle$, where a constant is free."""
@@ -253,7 +266,8 @@ class Transport(Problem):
         a, b = self.supplies(x)
         error = jnp.sum(jnp.abs(rows - a)) + jnp.sum(jnp.abs(columns - b))
         # Rounding: rows, then columns are scaled down where there is too much; the rest is of rank one.
-        exact = tuple(v is None for v in self.unbalanced)
+        rounded = self._regulariser.rounded
+        exact = tuple(v is None and rounded for v in self.unbalanced)
         scale = jnp.minimum(1, a / jnp.maximum(rows, jnp.finfo(a.dtype).tiny)) if exact[0] else 1
         held = lambda c, g, b: scale * column(x.f + g - c, self.a, b)  # noqa: E731
 
@@ -262,7 +276,7 @@ class Transport(Problem):
             mass = jnp.sum(p)
             return p * jnp.minimum(1, b / jnp.maximum(mass, jnp.finfo(b.dtype).tiny)) if exact[1] else p
 
-        if self.balanced:
+        if self.balanced and rounded:
             left = jnp.maximum(a - self.cost.columnwise_sum(fitted, x.g, self.b), 0)
             missing = jnp.sum(left)
             share = left / jnp.where(missing > 0, missing, 1)
@@ -280,7 +294,11 @@ class Transport(Problem):
             value = value + self.unbalanced[0] * jnp.sum(_away(rows, self.a))
         if self.unbalanced[1] is not None:
             value = value + self.unbalanced[1] * off
-        return Report(carried, value, value + Transport.value(self, x), error)
+        gap = value + Transport.value(self, x)
+        if not rounded and any(v is None for v in self.unbalanced):
+            met = error <= jnp.sqrt(jnp.finfo(error.dtype).eps) * jnp.sum(self.a)
+            gap = jnp.where(met, jnp.abs(gap), jnp.inf)
+        return Report(carried, value, gap, error)
 
     # What it means to be solved.
 
