@@ -296,7 +296,7 @@ class Transport(Problem):
             value = value + self.unbalanced[1] * off
         gap = value + Transport.value(self, x)
         if not rounded and any(v is None for v in self.unbalanced):
-            met = error <= jnp.sqrt(jnp.finfo(error.dtype).eps) * jnp.sum(self.a)
+            met = error <= 2 * jnp.sqrt(jnp.finfo(error.dtype).eps) * jnp.sum(self.a)
             gap = jnp.where(met, jnp.abs(gap), jnp.inf)
         return Report(carried, value, gap, error)
 

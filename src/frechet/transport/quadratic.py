@@ -5,10 +5,9 @@ from typing import Any, ClassVar
 import equinox as eqx
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float, Scalar
+from jaxtyping import Array, Bool, Float, Scalar
 
 from frechet.convex.parameters import parameter
-from frechet.convex.simplex import project_simplex
 from frechet.transport.regulariser import Regulariser
 
 
@@ -51,7 +50,12 @@ class TopK(Regulariser):
 
     It is not convex: the dual problem is that of its biconjugate, and its plan solves the problem itself
     where no column has ties at its $k$-th largest slack. For $k = m$ it is `Quadratic`; for $k = 1$ the
-    semi-dual is that of transport without regularisation, plus a constant.
+    semi-dual is that of transport without regularisation, plus $\tfrac\gamma2\|b\|^2$.
+
+    Whatever the potentials, their plan has at most $k$ entries a column and, with the best ones of the
+    targets, columns of the right mass; it is a best plan for its own rows, by Fenchel's equality. Rows are
+    met where the dual is smooth at its maximum; elsewhere the maximum is a lower bound that no plan attains.
+    `frechet.Transport.report` says how far rows and columns are off, and leaves the plan as it is.
 
     Args:
         k: how many entries a column may have, a static positive integer.
@@ -70,6 +74,7 @@ class TopK(Regulariser):
     """
 
     symmetric: ClassVar[bool] = False
+    rounded: ClassVar[bool] = False
 
     k: int = eqx.field(static=True)
     gamma: Any = eqx.field(default=1.0, converter=lambda v: parameter("gamma", v, positive=True))
@@ -98,5 +103,24 @@ class TopK(Regulariser):
 
 def _threshold(z: Float[Array, " m"], mass: Scalar) -> Scalar:
     r"""The $g$ with $\sum_i \max(z_i + g, 0)$ equal to ``mass``."""
-    held = lax.stop_gradient(project_simplex(z, mass)) > 0
-    return (mass - jnp.sum(jnp.where(held, z, 0))) / jnp.sum(held)
+    top = lax.stop_gradient(jnp.max(z))
+    below = z - top  # so that the sums do not cancel
+    held = _held(*lax.stop_gradient((below, mass)))
+    return (mass - jnp.sum(jnp.where(held, below, 0))) / jnp.sum(held) - top
+
+
+def _held(z: Float[Array, " m"], mass: Scalar) -> Bool[Array, " m"]:
+    """Which entries are above the threshold, for entries of which the largest is 0.
+
+    Newton's method for a convex function, piecewise linear, from below: it ends after finitely many turns,
+    a few as a rule, where sorting takes longer.
+    """
+
+    def turn(at: tuple[Scalar, Scalar]) -> tuple[Scalar, Scalar]:
+        _, threshold = at
+        held = z > threshold
+        return threshold, (jnp.sum(jnp.where(held, z, 0)) - mass) / jnp.sum(held)
+
+    rises = lambda at: at[1] > at[0]  # noqa: E731
+    start = jnp.full_like(mass, -jnp.inf), -mass
+    return z > lax.while_loop(rises, turn, start)[0]

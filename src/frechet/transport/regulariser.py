@@ -20,10 +20,13 @@ class Regulariser(eqx.Module):
     Attributes:
         symmetric: whether rows may be treated as columns are, with the weights exchanged.
         isolated: whether the dual solution is unique but for a constant.
+        rounded: whether plans may be changed a little to meet their marginals, with a value that changes
+            little.
     """
 
     symmetric: ClassVar[bool] = True
     isolated: ClassVar[bool] = False
+    rounded: ClassVar[bool] = True
 
     @abc.abstractmethod
     def column(self, s: Float[Array, " m"], a: Float[Array, " m"], b: Scalar) -> Float[Array, " m"]:
