@@ -221,6 +221,11 @@ class Density(SmoothPart, Problem):
             offered["bounds"] = "g is the indicator of a box, maybe of all of space"
         return offered
 
+    def default_solver(self) -> str:
+        if self.g.smooth:
+            return "frechet.solvers.sampling.mala:MALA"
+        return "frechet.solvers.sampling.myula:MYMALA"
+
     def start(self, x0: Any) -> Chains:
         return x0 if isinstance(x0, Chains) else Chains.at(x0)
 

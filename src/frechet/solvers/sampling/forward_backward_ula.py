@@ -22,8 +22,8 @@ class FBULA(LangevinSampler):
     costs one gradient, one Hessian-vector product and one proximal map.
 
     Args:
-        step_size: $\gamma$, below the smaller of $\lambda$ and $1/L$; None takes $0.2/(L + 1/\lambda)$.
-        smoothing: $\lambda < 1/L$; None takes $0.2/L$, with the largest curvature of $f$ where the chains
+        step_size: $\gamma$, below the smaller of $\lambda$ and $1/L$; None takes $1/(L + 1/\lambda)$.
+        smoothing: $\lambda < 1/L$; None takes $0.1/L$, with the largest curvature of $f$ where the chains
             start for $L$, or 1 where $f$ is flat: name it there.
 
     Source: Eftekhari, Vargas, Zygalakis 2023, The forward-backward envelope for sampling with the overdamped
@@ -39,6 +39,8 @@ class FBULA(LangevinSampler):
     """
 
     needs: ClassVar[frozenset[str]] = frozenset({"gradient", "prox", "hvp"})
+
+    share: ClassVar[float] = 1.0
 
     smoothing: Any = eqx.field(default=None, converter=positive_or_none)
 
@@ -58,4 +60,4 @@ class FBULA(LangevinSampler):
         return slope, {"gradient": 1, "prox": 1, "hvp": 1}
 
     def _smoothing(self, curvature: Any) -> Any:
-        return 0.2 / curvature if self.smoothing is None else self.smoothing
+        return 0.1 / curvature if self.smoothing is None else self.smoothing

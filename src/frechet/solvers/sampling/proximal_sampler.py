@@ -45,9 +45,9 @@ class ProximalSampler(Solver):
 
     The second draw is by rejection. After a proximal gradient step $p = \mathrm{prox}_{hg}(y - h\nabla f(y))$
     a subgradient $s$ of $U$ at $p$ is known, and $U(x) \ge U(p) + \langle s, x - p\rangle$: a draw from
-    $N(y - hs, hI)$ is accepted with probability $e^{-(U(x) - U(p) - \langle s, x - p\rangle)}$, so the draw is
-    exact though $p$ is only near the proximal point of $U$. A move costs two gradients, one proximal map, one
-    value, and a value a trial; chains wait for each other, and trials are counted for all of them.
+    $N(y - hs, hI)$ is accepted with probability $e^{-(U(x) - U(p) - \langle s, x - p\rangle)}$, so the draw
+    is exact though $p$ is only near the proximal point of $U$. A move costs two gradients, one proximal map,
+    one value, and a value a trial; chains wait for each other, and trials are counted for all of them.
 
     Args:
         step_size: $h$; up to about $1/(Ld)$ for a smooth potential in $d$ dimensions few trials are wasted.

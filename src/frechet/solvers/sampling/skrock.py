@@ -26,10 +26,10 @@ class SKROCK(MYULA):
     K_j = \nu_j K_{j-1} + \kappa_j K_{j-2} - \mu_j\gamma\nabla U(K_{j-1}), \qquad x_{k+1} = K_s,$$
 
     with $\mu_j, \nu_j, \kappa_j$ from Chebyshev polynomials. Stable up to a step that grows as $s^2$ for $s$
-    gradients, where as many steps of `MYULA` get as far as $s$ of them. Steps that long have the soft directions right,
-    which mix slowest, and the variances of the stiff ones too small: with five stages, by 10 % in a direction
-    of curvature $c$ with $\gamma c = 2$, and by nearly all of it at $\gamma c = 7$. A move costs $s$ gradients
-    and as many proximal maps.
+    gradients, where $s$ steps of `MYULA` get as far as $s$ of them. Steps that long have the soft directions
+    right, which mix slowest, and the variances of the stiff ones too small: with five stages, by 10 % in a
+    direction of curvature $c$ with $\gamma c = 2$, and by nearly all of it at $\gamma c = 7$. A move costs
+    $s$ gradients and as many proximal maps.
 
     Args:
         step_size: $\gamma \le ((s - 0.5)^2 (2 - 4\eta/3) - 1.5) / (L + 1/\lambda)$ with $\eta = 0.05$; None
