@@ -105,7 +105,7 @@ class GaussianVariational(Problem):
     def offers(self) -> dict[str, str]:
         return {
             "expectation": "means of the potential, its gradient and its Hessian under a Gaussian",
-            "sample": "the same over draws",
+            "sampled expectation": "the same over draws",
             "prox": "the proximal map of minus the entropy",
         }
 

@@ -152,7 +152,7 @@ def _mean_sign(x: Array, y: Array) -> Array:
     """The mean over ``y`` of ``sign(x_i - y_j)``, for each entry of ``x``."""
     x, y = jax.lax.stop_gradient((x, jnp.sort(y)))
     below, not_above = (jnp.searchsorted(y, x, side=side) for side in ("left", "right"))
-    return ((below + not_above - y.size) / y.size).astype(x.dtype)
+    return (below + not_above - y.size).astype(x.dtype) / y.size
 
 
 class SquaredWasserstein(eqx.Module):

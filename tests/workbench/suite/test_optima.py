@@ -14,6 +14,7 @@ import scipy.optimize
 import scipy.sparse
 from sklearn import linear_model
 
+import frechet as fr
 from frechet.core import tree
 from frechet.problems import Bilevel, BilevelPoint, Inclusion, KKTPoint
 from frechet.workbench import data, suite
@@ -300,14 +301,51 @@ def bilevel_equation():
     return BilevelPoint(blocks[0], (blocks[1], blocks[2]), np.array(-np.sqrt(300)))
 
 
+def energy_distance():
+    """The middle of each of as many cells."""
+    return (np.arange(20) + 0.5) / 20
+
+
+def tensor_decomposition():
+    """The components that the tensor was made of."""
+    return np.linalg.qr(np.random.default_rng(0).normal(size=(6, 6)))[0]
+
+
+def gvi_gaussian():
+    """The target itself."""
+    rng = np.random.default_rng(0)
+    Q = np.linalg.qr(rng.normal(size=(10, 10)))[0]
+    return fr.Gaussian(rng.normal(size=10), Q @ np.diag(1 / np.geomspace(5e-3, 1, 10)) @ Q.T)
+
+
+def gvi_breast_cancer():
+    """The stationarity conditions as a fixed point, damped by a half."""
+    X, y = data.breast_cancer()
+    A = X * (2 * y - 1)[:, None]
+    t, w = np.polynomial.hermite_e.hermegauss(40)
+    w = w / w.sum()
+    m, P = np.zeros(30), A.T @ A / 4 + np.eye(30)
+    for _ in range(120):
+        spread = np.sqrt(np.sum(np.linalg.solve(P, A.T) * A.T, axis=0))
+        s = 1 / (1 + np.exp((A @ m)[:, None] + spread[:, None] * t))
+        slope = m - A.T @ (s @ w)
+        P = 0.5 * P + 0.5 * ((A.T * ((s * (1 - s)) @ w)) @ A + np.eye(30))
+        m = m - 0.5 * np.linalg.solve(P, slope)
+    return fr.Gaussian(m, np.linalg.inv(P))
+
+
 PEERS = {
     "bilevel-equation": bilevel_equation,
     "bilevel-quadratic": bilevel_quadratic,
     "curve-misra1a": lambda: curve("curve-misra1a", [0.5, 5.0]),
     "curve-thurber": lambda: curve("curve-thurber", np.ones(7)),
     "elastic-net": elastic_net,
+    "energy-distance": energy_distance,
     "fair-logistic": fair_logistic,
     "group-lasso": group_lasso,
+    "gvi-breast-cancer": gvi_breast_cancer,
+    "gvi-gaussian": gvi_gaussian,
+    "interaction-energy": lambda: np.full((50, 2), np.log(2.0)),
     "l1-logistic": l1_logistic,
     "l2-logistic": l2_logistic,
     "lasso": lasso,
@@ -321,6 +359,7 @@ PEERS = {
     "risk-budget": risk_budget,
     "robust-regression": robust_regression,
     "svm-dual": lambda: quadratic_program("svm-dual"),
+    "tensor-decomposition": tensor_decomposition,
     "tv-denoising": tv_denoising,
 }
 

@@ -74,8 +74,9 @@ def test_sampling_all_terms_gives_the_gradient():
             for a, b in zip(jax.tree.leaves(gradient), expected, strict=True):
                 np.testing.assert_allclose(a, b, atol=1e-13)
             checked.append(name)
-    # all but the two curves, the signal, those with constraints or two levels, operators and trainings
+    # all but the two curves, the signal, those with constraints or two levels, operators, trainings, measures
     others = fr.Constrained | fr.Training | fr.Bilevel | fr.Inclusion
+    others |= fr.Particles | fr.GaussianVariational | fr.Density
     other = [n for n in suite.names() if isinstance(suite.load(n).problem, others)]
     assert len(checked) == len(suite.names()) - 3 - len(other)
 

@@ -63,7 +63,7 @@ class StochasticForwardBackwardGVI(Solver):
     """
 
     accepts: ClassVar[type] = GaussianVariational
-    needs: ClassVar[frozenset[str]] = frozenset({"sample"})
+    needs: ClassVar[frozenset[str]] = frozenset({"sampled expectation"})
     stochastic: ClassVar[bool] = True
     converges: ClassVar[bool] = False
     step_size: Any = eqx.field(default=None, converter=constant_or_none)

@@ -22,7 +22,7 @@ def _pairs(x: np.ndarray, lower: float, upper: float) -> float:
     """The energy distance to a uniform law by all pairs and the integral of |x - y|, in NumPy."""
     inside = np.clip(x, lower, upper)
     across = np.abs(x - inside) + ((inside - lower) ** 2 + (upper - inside) ** 2) / (2 * (upper - lower))
-    return 2 * np.mean(across) - np.mean(np.abs(x[:, None] - x)) - (upper - lower) / 3
+    return float(2 * np.mean(across) - np.mean(np.abs(x[:, None] - x)) - (upper - lower) / 3)
 
 
 @claim(SYSTEM, "the energy distance of n particles to a uniform law on [-1, 1] is 1/(3n^2) at best")
