@@ -12,6 +12,18 @@ def _shared() -> object:
     return _make()
 
 
+def _lent() -> object:
+    # What is compiled while something else is lowered would be put into that if contexts were the same.
+    return _shared() if _current() is None else _make()
+
+
+def _current() -> object:
+    try:
+        return mlir.ir.Context.current
+    except ValueError:  # there is none
+        return None
+
+
 def share() -> None:
     """Makes programs share a context from now on.
 
@@ -21,7 +33,7 @@ def share() -> None:
     """
     if not hasattr(_make, "__globals__") or _make.__globals__.get("make_ir_context") is not _make:
         return  # a version of JAX that makes contexts in another way: tests take longer
-    _make.__globals__["make_ir_context"] = _shared
+    _make.__globals__["make_ir_context"] = _lent
 
 
 def renew() -> None:
