@@ -31,7 +31,7 @@ class SinkhornState(State):
 
 
 class _Inner(NamedTuple):
-    """The sweeps of a step: the last accepted ``f`` with the ``g`` best for it and the ``image`` best for that.
+    """The sweeps of a step: the last accepted ``f``, the ``g`` best for it and the ``image`` best for that.
 
     ``target`` is the error to reach, ``best`` the least so far, ``count`` the sweeps; ``done`` where there is
     no reason to go on.
