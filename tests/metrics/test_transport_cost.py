@@ -42,7 +42,7 @@ def test_little_regularisation_costs_little_more_than_the_linear_program():
     rows = np.kron(np.eye(m), np.ones(n))
     columns = np.kron(np.ones(m), np.eye(n))
     program = scipy.optimize.linprog(C.ravel(), A_eq=np.vstack([rows, columns]), b_eq=np.concatenate([a, b]))
-    found = metrics.transport_cost(*map(jnp.asarray, (C, a, b)), transport.Entropic(0.02))
+    found = metrics.transport_cost(jnp.asarray(C), jnp.asarray(a), jnp.asarray(b), transport.Entropic(0.02))
     # The plan is feasible, so not below; KL of a plan is at most the entropy of its marginals.
     excess = float(found.transport_cost) - program.fun
     assert -1e-6 < excess < 0.02 * C.mean() * np.log(n) + 1e-6

@@ -1,5 +1,7 @@
 """How good a result is: numbers that people compare, differentiable where they can be."""
 
+from frechet.metrics.barycenter import Barycenter as Barycenter
+from frechet.metrics.barycenter import barycenter as barycenter
 from frechet.metrics.frechet_distance import gaussian_frechet_distance as gaussian_frechet_distance
 from frechet.metrics.frechet_distance import sample_frechet_distance as sample_frechet_distance
 from frechet.metrics.monge_gap import monge_gap as monge_gap

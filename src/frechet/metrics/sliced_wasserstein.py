@@ -97,8 +97,8 @@ def sliced_wasserstein(
         >>> import jax.numpy as jnp
         >>> x = jnp.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
         >>> shift = jnp.array([3.0, 4.0])  # the mean over directions of <shift, u>^2 is |shift|^2 / d
-        >>> sliced_wasserstein(x, x + shift, directions=jnp.eye(2)).round(3)
-        Array(12.5, dtype=float32)
+        >>> round(float(sliced_wasserstein(x, x + shift, directions=jnp.eye(2))), 3)
+        12.5
     """
     x, y = floating((x, y))
     if x.ndim != 2 or y.ndim != 2 or x.shape[1] != y.shape[1]:
@@ -107,10 +107,11 @@ def sliced_wasserstein(
         key = jax.random.key(0) if key is None else key
         drawn = jax.random.normal(key, (directions, x.shape[1]), x.dtype)
         directions = drawn / jnp.linalg.norm(drawn, axis=1, keepdims=True)
+    directions = jnp.asarray(directions, x.dtype)
     if directions.ndim != 2 or directions.shape[1] != x.shape[1]:
         raise ValueError(f"directions have shape (k, {x.shape[1]}) here, got {directions.shape}")
     shadows = jax.vmap(lambda u: wasserstein_1d(x @ u, y @ u, a, b, p=p))
-    return jnp.mean(shadows(jnp.asarray(directions, x.dtype)))
+    return jnp.mean(shadows(directions))
 
 
 def _quantiles(x: Array, weights: Any) -> tuple[Array, Array]:
