@@ -28,7 +28,7 @@ class TransportMap(Training):
     may be any network: one that is optimal by design, such as the gradient of a `frechet.models.ICNN`, does
     without the gap, for the squared distance only.
 
-    ``x`` are the parameters of the model: a start may be the model itself, and `map` makes a model of them.
+    ``x`` are the inexact arrays of the model: `parameters` at the start, of which `map` makes a model again.
     It is a `Training`, with no test for being solved: its measures are ``divergence`` and ``monge_gap`` on
     ``held_out`` samples and, where the right images are known, ``map_error``: the mean squared distance to
     them over their variance.
@@ -61,8 +61,10 @@ class TransportMap(Training):
         >>> import equinox as eqx, jax, jax.numpy as jnp, optax
         >>> import frechet as fr
         >>> x = jax.random.normal(jax.random.key(0), (64, 2))
-        >>> problem = fr.TransportMap(fr.models.AffineMap(jnp.eye(2)), x, 2 * x + 1, gap_weight=1.0)
-        >>> solution = fr.solve(problem, problem.model, fr.solvers.Optax(optax.adam(0.1)), max_steps=60)
+        >>> problem = fr.TransportMap(fr.models.AffineMap(jnp.eye(2)), x, 2 * x + 1)
+        >>> solution = fr.solve(
+        ...     problem, problem.parameters, fr.solvers.Optax(optax.adam(0.1)), max_steps=60
+        ... )
         >>> problem.map(solution.x)(jnp.zeros(2)).round(1).tolist()
         [1.0, 1.0]
     """
@@ -113,8 +115,10 @@ class TransportMap(Training):
         """The model with parameters ``x``."""
         return eqx.combine(x, self.model)
 
-    def start(self, x0: PyTree) -> PyTree[Array]:
-        return eqx.filter(x0, eqx.is_inexact_array)
+    @property
+    def parameters(self) -> PyTree[Array]:
+        """Those of the model as it was given: where to start."""
+        return eqx.filter(self.model, eqx.is_inexact_array)
 
     @property
     def count(self) -> int:
