@@ -79,14 +79,16 @@ class MetropolisLangevin(LangevinSampler):
         there = tree.norm(tree.axpy(step, memory.slope, away)) ** 2
         back = tree.norm(tree.axpy(-step, slope, away)) ** 2
         log_ratio = memory.potential - potential + (there - back) / (4 * step)
-        # Where the density is zero, or no number, a chain may only leave; it never goes there.
-        log_ratio = jnp.where(jnp.isfinite(memory.potential), log_ratio, 0)
+        # Where the density is zero, or no number, a chain may only leave, and learns nothing; it never goes
+        # there.
+        inside = jnp.isfinite(memory.potential)
+        log_ratio = jnp.where(inside, log_ratio, 0)
         log_ratio = jnp.where(jnp.isnan(log_ratio), -jnp.inf, log_ratio)
         chance = jnp.exp(jnp.minimum(log_ratio, 0))
         accepted = jax.random.uniform(of_choice, (), chance.dtype) < chance
         moves, log_step = memory.moves + 1, memory.log_step
         if self.step_size is None:
-            log_step = log_step + (chance - BEST_ACCEPTANCE) * moves**-0.6
+            log_step = log_step + jnp.where(inside, (chance - BEST_ACCEPTANCE) * moves**-0.6, 0)
         here = (position, memory.potential, memory.slope)
         position, potential, slope = tree.where(accepted, (ahead, potential, slope), here)
         total = memory.accepted + chance
