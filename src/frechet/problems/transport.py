@@ -327,8 +327,9 @@ class Transport(Problem):
             rows, columns = rows + tilt * self.a, columns - tilt * self.b
         if P is None:
             return Potentials(rows, columns)
-        slack = self.cost.matrix() - x.f[:, None] - x.g
-        return Potentials(rows, columns, P - jnp.maximum(P - slack / self.unit, 0))
+        # The lesser of the two is zero; where both are, the mass counts: pairs without any stay without.
+        slack = (self.cost.matrix() - x.f[:, None] - x.g) / self.unit
+        return Potentials(rows, columns, jnp.where(slack < P, slack, P))
 
     def optimality(self, x: Potentials) -> Potentials:
         e = self.equations(x)

@@ -50,7 +50,7 @@ class SemismoothNewton(Solver):
         >>> C = jnp.array([[0.0, 1.0], [1.0, 0.0]])
         >>> problem = fr.Transport(C, regulariser=fr.transport.Quadratic(4.0))
         >>> solution = fr.solve(problem, problem.initial(), SemismoothNewton())
-        >>> problem.plan(solution.x).round(3).tolist()
+        >>> [[round(float(v), 3) for v in row] for row in problem.plan(solution.x)]
         [[0.375, 0.125], [0.125, 0.375]]
     """
 
