@@ -88,7 +88,7 @@ def test_matching_is_that_of_scipy(d):
 def test_squared_wasserstein_sends_particles_straight_to_their_points():
     rng = np.random.default_rng(0)
     w, y = rng.normal(size=(6, 2)), rng.normal(size=(6, 2))
-    problem = fr.Particles(SquaredWasserstein(jnp.asarray(y)), target=jnp.asarray(y, jnp.float32))
+    problem = fr.Particles(SquaredWasserstein(jnp.asarray(y)), jnp.asarray(y, jnp.float32))
     order = linear_sum_assignment(distances(w, y) ** 2)[1]
     np.testing.assert_allclose(problem.optimality(jnp.asarray(w)), w - y[order], rtol=1e-4, atol=1e-6)
     measured = problem.measures(jnp.asarray(w))["wasserstein"]
@@ -102,9 +102,9 @@ WRONG = {
         "share their leading axis",
     ),
     "no particle": (lambda: fr.solve(fr.Particles(MEAN), jnp.ones((0, 2))), "at least one particle"),
-    "a target of another form": (
+    "a minimiser of another form": (
         lambda: fr.solve(fr.Particles(MEAN, jnp.ones((3, 2))), jnp.ones((2, 2))),
-        "target",
+        "minimiser",
     ),
     "a functional that is none": (lambda: fr.Particles(3.0), "must be callable"),  # pyright: ignore
     "an empty interval": (lambda: UniformLaw(1.0, 1.0), "below upper"),

@@ -30,8 +30,8 @@ class Particles(Composite):
 
     Args:
         f: the functional, a callable from particles to a scalar that does not depend on their order.
-        target: particles known to minimise it, as many; ``measures`` then have ``wasserstein``, the distance
-            $W_2$ to them by an exact matching ($O(n\log n)$ on the line, $O(n^3)$ elsewhere).
+        minimiser: particles known to minimise it, as many; ``measures`` then have ``wasserstein``, the
+            distance $W_2$ to them by an exact matching ($O(n\log n)$ on the line, $O(n^3)$ elsewhere).
 
     Raises:
         TypeError: ``f`` is not callable.
@@ -45,18 +45,18 @@ class Particles(Composite):
         >>> import jax.numpy as jnp
         >>> import frechet as fr
         >>> w = jnp.array([[0.0], [4.0]])
-        >>> problem = fr.Particles(lambda w: 0.5 * jnp.mean(w**2), target=jnp.zeros((2, 1)))
+        >>> problem = fr.Particles(lambda w: 0.5 * jnp.mean(w**2), minimiser=jnp.zeros((2, 1)))
         >>> problem.gradient(w).tolist(), problem.optimality(w).tolist()
         ([[0.0], [2.0]], [[0.0], [4.0]])
         >>> round(float(problem.measures(w)["wasserstein"]), 4)
         2.8284
     """
 
-    target: PyTree[Array] | None = None
+    minimiser: PyTree[Array] | None = None
 
-    def __init__(self, f: Callable[[PyTree[Array]], Scalar], target: PyTree[Array] | None = None):
+    def __init__(self, f: Callable[[PyTree[Array]], Scalar], minimiser: PyTree[Array] | None = None):
         self.f, self.g = f, Zero()
-        self.target = target
+        self.minimiser = minimiser
 
     def optimality(self, x: PyTree[Array]) -> PyTree[Array]:
         n = leading_axis.length(x)
@@ -68,13 +68,13 @@ class Particles(Composite):
         return D, lambda v: jax.tree.map(lambda u: n * u, H(v))
 
     def measures(self, x: PyTree[Array]) -> dict[str, Scalar]:
-        return {} if self.target is None else {"wasserstein": wasserstein(x, self.target)}
+        return {} if self.minimiser is None else {"wasserstein": wasserstein(x, self.minimiser)}
 
     def start(self, x0: Any) -> PyTree[Array]:
         if self._count(x0) == 0:
             raise ValueError("there has to be at least one particle, got a leading axis of length 0")
-        if self.target is not None:
-            tree.require_like(x0, self.target, "target")
+        if self.minimiser is not None:
+            tree.require_like(x0, self.minimiser, "minimiser")
         return x0
 
     def lifted(self, x: PyTree[Array]) -> "Composite":
@@ -82,7 +82,10 @@ class Particles(Composite):
         return super().lifted(x)
 
     def sound(self) -> Bool[Array, ""]:
-        return super().sound() & tree.all_finite(self.target)
+        return super().sound() & tree.all_finite(self.minimiser)
+
+    def default_solver(self) -> str:
+        return "frechet.solvers.particles.particle_gradient_descent:ParticleGradientDescent"
 
     def _count(self, x: PyTree[Array]) -> int:
         try:

@@ -141,7 +141,7 @@ def smooth_rate() -> Evidence:
     # Differences have curvature A + B and the mean A, so these are the extremes.
     modulus, smooth = 0.2, float(np.linalg.eigvalsh(A + B)[-1])
     start, solution = jnp.asarray(3 * rng.normal(size=(20, 2))), jnp.ones((20, 2))
-    problem = fr.Particles(energy, target=solution)
+    problem = fr.Particles(energy, solution)
     steps, rows = np.array([0.25, 0.5, 1.0]) * 2 / (smooth + modulus), []
     run = lambda step: states(problem, ParticleGradientDescent(step), start, 25).x  # noqa: E731
     squares = jax.vmap(jax.vmap(lambda w: wasserstein(w, solution) ** 2))(jax.vmap(run)(jnp.asarray(steps)))
