@@ -19,6 +19,7 @@ from frechet.core import tree
 from frechet.problems import Bilevel, BilevelPoint, Inclusion, KKTPoint
 from frechet.workbench import data, suite
 from frechet.workbench.suite.multi_block import coarse_digits
+from tests.workbench.suite import transport_peers
 
 
 def l1_logistic():
@@ -361,6 +362,7 @@ PEERS = {
     "svm-dual": lambda: quadratic_program("svm-dual"),
     "tensor-decomposition": tensor_decomposition,
     "tv-denoising": tv_denoising,
+    **transport_peers.PEERS,
 }
 
 

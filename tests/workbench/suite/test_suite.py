@@ -76,7 +76,7 @@ def test_sampling_all_terms_gives_the_gradient():
             checked.append(name)
     # all but the two curves, the signal, those with constraints or two levels, operators, trainings, measures
     others = fr.Constrained | fr.Training | fr.Bilevel | fr.Inclusion
-    others |= fr.Particles | fr.GaussianVariational | fr.Density
+    others |= fr.Particles | fr.GaussianVariational | fr.Density | fr.Transport
     other = [n for n in suite.names() if isinstance(suite.load(n).problem, others)]
     assert len(checked) == len(suite.names()) - 3 - len(other)
 
@@ -126,6 +126,8 @@ def test_mlp_layers_are_what_its_title_says():
         (data.digits, [(1797, 64), (1797,)]),
         (data.wine, [(178, 13), (178,)]),
         (data.camera_row, [(512,)]),
+        (data.grey_pictures, [(4, 32, 32)]),
+        (data.photographs, [(427, 640, 3)] * 2),
         (data.monthly_returns, [(213, 7)]),
         (data.misra1a, [(14,), (14,)]),
         (data.thurber, [(37,), (37,)]),
@@ -163,6 +165,8 @@ def test_no_network_is_used(monkeypatch):
         data.digits,
         data.wine,
         data.camera_row,
+        data.grey_pictures,
+        data.photographs,
         data.monthly_returns,
         data.python_reference,
     ):

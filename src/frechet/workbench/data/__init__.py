@@ -11,6 +11,8 @@ from frechet.workbench.data.generated import sparse_regression as sparse_regress
 from frechet.workbench.data.nist import misra1a as misra1a
 from frechet.workbench.data.nist import thurber as thurber
 from frechet.workbench.data.pictures import camera_row as camera_row
+from frechet.workbench.data.pictures import grey_pictures as grey_pictures
+from frechet.workbench.data.pictures import photographs as photographs
 from frechet.workbench.data.prices import monthly_returns as monthly_returns
 from frechet.workbench.data.tables import breast_cancer as breast_cancer
 from frechet.workbench.data.tables import diabetes as diabetes
