@@ -62,7 +62,7 @@ def tethered_particles() -> Iterable[Case]:
 
 
 def _particles(role: str, w: np.ndarray) -> PyTree[np.ndarray]:
-    return {"a": w[:, 0], "b": [w[:, 1:].reshape(len(w), 1, -1)]} if role == "tree" else w
+    return {"a": w[:, 0], "b": (w[:, 1], [w[:, 2:].reshape(len(w), 1, -1)])} if role == "tree" else w
 
 
 # ------------------------------------------------------------------ Gaussians
@@ -93,14 +93,17 @@ def _log_gamma(t: Parameters) -> Gaussian:
 def log_gamma() -> Iterable[Case]:
     """A potential that is not quadratic, and whose expectations take quadrature."""
     for role, d in (("array", 2), ("one", 1), ("many", 3)):
-        A = np.eye(d) + 0.2 * np.random.default_rng(d).uniform(-1, 1, (d, d))
-        t = {"A": A, "b": np.linspace(2.0, 3.0, d)}
+        # Covariances of about two, which a little noise leaves positive definite; exponents of small variance,
+        # for which eight nodes an axis do.
+        A = 0.25 * np.eye(d) + 0.05 * np.random.default_rng(d).uniform(-1, 1, (d, d))
+        t = {"A": A, "b": np.linspace(6.0, 9.0, d)}
+        q = _log_gamma(t)
         yield Case(
             f"Gaussian nearest to log-gamma variables, {role}",
             lambda t: GaussianVariational(LogGamma(t["A"], t["b"])),
             t,
-            _gaussian(np.full(d, 0.4), 0.7 * np.eye(d)),
+            _gaussian(np.asarray(q.mean) - 0.6, 0.7 * np.asarray(q.covariance)),
             _log_gamma,
-            4.0,
+            24.0,
             role,
         )

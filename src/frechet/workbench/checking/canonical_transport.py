@@ -24,7 +24,7 @@ def _point(*parts: Any) -> Potentials:
 def _parameters(m: int, n: int) -> Parameters:
     rng = np.random.default_rng(10 * m + n)
     return {
-        "C": rng.uniform(0.2, 1.2, size=(m, n)),
+        "C": rng.uniform(0.2, 1.2, size=(m, n)) + (2 if m == n == 1 else 0),
         "a": np.linspace(-0.3, 0.3, m),
         "b": np.cos(np.arange(n)) / 4,
     }
