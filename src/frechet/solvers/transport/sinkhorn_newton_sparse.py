@@ -3,7 +3,6 @@
 from typing import Any, ClassVar
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, Scalar
@@ -13,6 +12,7 @@ from frechet.core.calls import Calls
 from frechet.core.solver import Solver, State
 from frechet.problems.transport import Potentials, Transport
 from frechet.solvers.second_order.truncated_cg import truncated_cg
+from frechet.solvers.transport.scaled_plan import ScaledPlan
 from frechet.solvers.trial_loop import trial_loop
 
 LEVEL_SOLVED, LEVEL_RATIO = 0.03, 4.0
@@ -20,20 +20,7 @@ LEVEL_SOLVED, LEVEL_RATIO = 0.03, 4.0
 DAMPING, LONGEST_MOVE, ARMIJO = 1e-2, 10.0, 1e-4
 """Per error of the marginals; in units of epsilon; of the ascent that the slope promises."""
 MOST_PRODUCTS = 400
-
-
-class ScaledPlan(eqx.Module):
-    r"""The plan $\mathrm{diag}(u) K \mathrm{diag}(v)$, which products need not have as a matrix."""
-
-    K: Float[Array, "m n"]
-    u: Float[Array, " m"]
-    v: Float[Array, " n"]
-
-    def times(self, problem: Transport, w: Float[Array, " n"]) -> Float[Array, " m"]:
-        return self.u * problem.product(self.K, self.v * w)
-
-    def transposed_times(self, problem: Transport, p: Float[Array, " m"]) -> Float[Array, " n"]:
-        return self.v * problem.transposed_product(self.K, self.u * p)
+"""With a Hessian, for one direction."""
 
 
 class SNSState(State):
@@ -67,34 +54,34 @@ class SinkhornNewtonSparse(Solver):
     $$\frac1\varepsilon\big(\mathrm{diag}(P1) - P\,\mathrm{diag}(b)^{-1}P^\top\big).$$
 
     A step solves for a direction by conjugate gradients (preconditioned by the diagonal), with a shift that
-    vanishes with the error of the marginals, takes the longest of $1, \tfrac14, \tfrac1{16}, \dots$ that
-    satisfies Armijo's condition, with no potential moved by more than $10\varepsilon$, and ends in a few
-    Sinkhorn sweeps, which cost two products with the plan each. In products with the Hessian $P$ keeps its
-    largest ``entries`` of every row, as the paper proposes; row and column sums are those of the whole
-    plan. Where that drops more than a small part of the mass, and where a step with it has not halved the
+    vanishes with the error of the marginals. It goes the longest of $1, \tfrac14, \tfrac1{16}, \dots$ that
+    satisfies Armijo's condition, with no source's potential moved by more than $10\varepsilon$, and ends in
+    a few Sinkhorn sweeps, which cost two products with the plan each. In products with the Hessian $P$ keeps
+    its largest ``entries`` of every row, as the paper proposes; row and column sums are those of the whole
+    plan. Where that drops more than a small part of the mass, or too much for a step to halve the
     error, all of the plan is used, so that convergence is quadratic in the end.
 
     Small $\varepsilon$ is approached by a sequence of larger ones, a quarter of the last each, along the
     tangent of the path of solutions, unless the start is near the solution already. While the error is
-    large a step is sweeps alone. So it converges from anywhere, as Sinkhorn does, and where
-    that takes thousands of sweeps it takes ten to fifty steps. A step costs a pass over the cost for every
+    large a step is sweeps alone. So it converges from anywhere, as Sinkhorn's algorithm does, and where that
+    takes thousands of sweeps it takes ten to fifty steps. A step costs a pass over the cost for every
     step length tried, some products with the plan, and those of the conjugate gradients, of which sparse
-    ones are not counted.
+    ones are no oracle calls.
 
     Args:
         entries: how many entries of a row a sparse Hessian keeps; None keeps all.
-        dropped: the part of the mass that it may drop at most; infinite to have it sparse always.
-        start: the first $\varepsilon$, in units of the mean cost above the least; 0 starts with the problem's.
+        sweeps: Sinkhorn sweeps a step.
+        dropped: the part of the mass that may be dropped; infinite to have the Hessian sparse always.
+        start: the first $\varepsilon$, in units of the mean cost above the least; 0 for the problem's own.
         newton_below: the error of the marginals, in $\ell_1$, above which a step is sweeps alone; with 0 it
             is Sinkhorn's algorithm.
-        sweeps: Sinkhorn sweeps a step.
 
     Raises:
-        ValueError: ``entries`` or ``sweeps`` are not whole numbers, of at least one and zero.
+        ValueError: ``entries`` is no whole number of at least one, or ``sweeps`` of at least zero.
 
     Source:
         Tang, Shavlovsky, Rahmanian, Tardini, Thekumparampil, Xiao, Ying 2024, Accelerating Sinkhorn
-        algorithm with sparse Newton iterations, arXiv 2401.12253; scaling of epsilon: Schmitzer 2019,
+        algorithm with sparse Newton iterations, arXiv 2401.12253; a sequence of epsilons: Schmitzer 2019,
         Stabilized sparse scaling algorithms for entropy regularized transport problems, arXiv 1610.06519.
 
     Example:
@@ -103,7 +90,7 @@ class SinkhornNewtonSparse(Solver):
         >>> C = jnp.array([[0.0, 2.0], [2.0, 0.0]])
         >>> problem = fr.Transport(C, jnp.array([0.3, 0.7]), regulariser=fr.transport.Entropic(0.02))
         >>> solution = fr.solve(problem, problem.initial(), SinkhornNewtonSparse())
-        >>> problem.plan(solution.x).round(2).tolist()
+        >>> [[round(float(p), 2) for p in row] for row in problem.plan(solution.x)]
         [[0.3, 0.0], [0.2, 0.5]]
     """
 
@@ -118,50 +105,50 @@ class SinkhornNewtonSparse(Solver):
     newton_below: Any = eqx.field(default=0.5, converter=lambda v: parameter("newton_below", v))
 
     def __check_init__(self):
-        for name, least in (("entries", 1), ("sweeps", 0)):
-            value = getattr(self, name)
-            if not (isinstance(value, int) and value >= least or name == "entries" and value is None):
+        for name, value, least in (("entries", self.entries, 1), ("sweeps", self.sweeps, 0)):
+            if value is not None and not (isinstance(value, int) and value >= least):
                 raise ValueError(f"{name} must be a whole number of at least {least}, got {value!r}")
 
     def init(self, problem: Transport, x0: Potentials, *, key: PRNGKeyArray) -> SNSState:
         at = Potentials(x0.f, problem.best_g(x0.f))
-        K = problem.plan(at)
-        rows = jnp.sum(K, 1)
-        dtype = rows.dtype
-        epsilon = jnp.asarray(problem.epsilon, dtype)
-        far = ~(_error(problem, rows) < self.newton_below)
-        spread = problem.cost.mean() - jnp.min(problem.cost.matrix())
-        ahead = jnp.where(far, jnp.maximum(epsilon, self.start * spread), epsilon).astype(dtype)
-        return SNSState(
-            x0,
-            Calls().add(matvec=2),
-            epsilon,
-            ahead,
-            at,
-            ScaledPlan(K, jnp.ones_like(x0.f), jnp.ones_like(x0.g)),
-            rows,
-            jnp.asarray(self.dropped, dtype),
-            jnp.zeros((), int),
-        )
+        plan = ScaledPlan(problem.plan(at), jnp.ones_like(at.f), jnp.ones_like(at.g))
+        rows = jnp.sum(plan.K, 1)
+        epsilon, cost = jnp.asarray(problem.epsilon, rows.dtype), problem.cost
+
+        def larger() -> Scalar:
+            spread = cost.mean() - jnp.min(cost.matrix())
+            return jnp.maximum(epsilon, self.start * spread).astype(epsilon.dtype)
+
+        ahead = lax.cond(_error(problem, rows) < self.newton_below, lambda: epsilon, larger)
+        dropped = jnp.asarray(self.dropped, rows.dtype)
+        nothing = jnp.zeros((), int)
+        return SNSState(x0, Calls().add(matvec=2), epsilon, ahead, at, plan, rows, dropped, nothing)
 
     def step(self, problem: Transport, state: SNSState, *, key: PRNGKeyArray) -> SNSState:
         error = _error(problem, state.rows)
         changing = state.ahead != state.epsilon
         newton = (error < self.newton_below) & (error > 8 * jnp.finfo(error.dtype).eps)
-        tilt, calls = _tangent(problem, state, changing & newton)
-        d, sparse, products, used = self._direction(problem, state, error, newton, tilt)
-        known = (problem.at_epsilon(state.ahead), state, d, tilt[1], changing)
+        (tilt, tilt_g), used = _tangent(problem, state, changing & newton)
+        d, sparse, products = self._direction(problem, state, error, newton, tilt)
+        used = used + jnp.where(sparse, 0, 2 * products)
+
+        next_problem = problem.at_epsilon(state.ahead)
+        known = (next_problem, state, d, tilt_g, changing)
         one = jnp.ones_like(error)
-        _, (moved, K, v, _), trials = trial_loop(_trial, _ascends, one, *known, factor=0.25, max_trials=20)
-        at, plan, rows = _swept(problem, moved, K, v, state.ahead, self.sweeps)
+        _, (at, plan, _), trials = trial_loop(_trial, _ascends, one, *known, factor=0.25, max_trials=20)
+        plan, at, rows = plan.swept(next_problem, at, self.sweeps)
+        used = used + 3 * trials + 2 * self.sweeps + 1
 
         now = _error(problem, rows)
         lower = jnp.maximum(problem.epsilon, state.ahead / LEVEL_RATIO).astype(now.dtype)
-        failed = sparse & ~changing & (now > error / 2)
+        failed = sparse & (now > error / 2)
         dropped = jnp.where(changing, self.dropped, jnp.where(failed, 0.1 * state.dropped, state.dropped))
+        # An entry of a plan is at most its marginals; lowered so, it is at the problem's epsilon too.
+        least = jnp.maximum(jnp.min(problem.a), jnp.min(problem.b))
+        excess = -jnp.log(least) * (state.ahead - problem.epsilon)
         return SNSState(
-            problem.centred(at),
-            state.calls.add(matvec=calls + used + 3 * trials + 2 * self.sweeps + 1),
+            problem.centred(Potentials(at.f - excess, at.g)),
+            state.calls.add(matvec=used),
             state.ahead,
             jnp.where(now < LEVEL_SOLVED, lower, state.ahead),
             at,
@@ -172,60 +159,40 @@ class SinkhornNewtonSparse(Solver):
         )
 
     def _direction(
-        self, problem: Transport, state: SNSState, error: Scalar, newton: Bool[Array, ""], tilt: tuple
-    ) -> tuple:
-        """The direction for the sources, whether its Hessian was sparse, its products and those counted."""
-        P, a, b, rows = state.plan, problem.a, problem.b, state.rows
-        m, n = P.K.shape
+        self, problem: Transport, state: SNSState, error: Scalar, newton: Bool[Array, ""], tilt: Array
+    ) -> tuple[Float[Array, " m"], Bool[Array, ""], Int[Array, ""]]:
+        """The sources' direction, whether its Hessian was sparse and how many products with that it took."""
+        plan, b, rows = state.plan, problem.b, state.rows
+        eps = jnp.finfo(rows.dtype).eps
         shifted = rows * (1 + DAMPING * error)
-        returning = P.u**2 * jnp.sum(P.K**2 * (P.v**2 / b), 1)
-        diagonal = jnp.maximum(shifted - returning, 8 * jnp.finfo(rows.dtype).eps * rows)
-        scale = 1 / jnp.sqrt(diagonal)
-
-        if self.entries is None or self.entries >= n:
-            sparse, (values, places) = jnp.asarray(False), _nothing(P, 1)
-        else:
-            # A row's mass in k entries leaves a square of at least 1 / k of it.
-            hopeful = newton & ((jnp.sum(returning) * self.entries >= 1) | (state.dropped >= 1))
-            k = self.entries
-            values, places = lax.cond(hopeful, lambda: _largest(P, k), lambda: _nothing(P, k))
-            sparse = hopeful & (1 - jnp.sum(values) <= state.dropped)
-
-        def some(p: Array) -> Array:
-            w = jnp.zeros_like(b).at[places].add(values * p[:, None]) / b
-            return jnp.sum(values * w[places], 1)
-
-        def all_of_it(p: Array) -> Array:
-            return P.times(problem, P.transposed_times(problem, p) / b)
+        squares = plan.rows_squared(1 / b)
+        scale = 1 / jnp.sqrt(jnp.maximum(shifted - squares, 8 * eps * rows))
+        keep = 0 if self.entries is None or self.entries >= b.size else self.entries
+        # Mass that is in k entries a row leaves squares of at least 1 / k of it.
+        hopeful = newton & (keep > 0) & ((jnp.sum(squares) * keep >= 1) | (state.dropped >= 1))
+        some = lax.cond(hopeful, lambda: plan.largest(keep), lambda: plan.none(keep))
+        sparse = hopeful & (1 - jnp.sum(some.values) <= state.dropped)
 
         def hessian(p: Array) -> Array:
             p = scale * p
-            return scale * (shifted * p - lax.cond(sparse, some, all_of_it, p))
+            back = lax.cond(
+                sparse,
+                lambda: some.times(some.transposed_times(p, b.size) / b),
+                lambda: plan.times(problem, plan.transposed_times(problem, p) / b),
+            )
+            return scale * (shifted * p - back)
 
-        right = state.epsilon * (a - rows) + tilt[0]
-        accuracy = jnp.clip(error, jnp.sqrt(jnp.finfo(error.dtype).eps), 0.1)
+        right = state.epsilon * (problem.a - rows) + tilt
+        # As accurate as makes convergence quadratic, but for what rounding will undo.
+        accuracy = jnp.clip(jnp.maximum(error, 32 * eps / error), None, 0.1)
         gradient = jnp.where(newton, -scale * right, 0)
-        d, products = truncated_cg(hessian, gradient, accuracy, min(MOST_PRODUCTS, 2 * m + 10))
+        d, products = truncated_cg(hessian, gradient, accuracy, min(MOST_PRODUCTS, 2 * rows.size + 10))
         d = scale * d
-        d = jnp.where(jnp.all(jnp.isfinite(d)) & (d @ right >= 0), d, 0)
-        return d, sparse, products, jnp.where(sparse, 0, 2 * products)
+        return jnp.where(jnp.all(jnp.isfinite(d)) & (d @ right >= 0), d, 0), sparse, products
 
 
 def _error(problem: Transport, rows: Float[Array, " m"]) -> Scalar:
     return jnp.sum(jnp.abs(rows - problem.a))
-
-
-def _largest(P: ScaledPlan, k: int) -> tuple[Float[Array, "m k"], Int[Array, "m k"]]:
-    """The largest entries of every row and their places."""
-    # Ranks need no more than single precision, in which CPUs have a fast selection.
-    ranked = (P.K * P.v * P.u[:, None]).astype(jnp.float32)
-    places = lax.top_k(ranked, k)[1]
-    return jnp.take_along_axis(P.K, places, 1) * P.v[places] * P.u[:, None], places
-
-
-def _nothing(P: ScaledPlan, k: int) -> tuple[Float[Array, "m k"], Int[Array, "m k"]]:
-    shape = (P.K.shape[0], k)
-    return jnp.zeros(shape, P.K.dtype), jnp.zeros(shape, jnp.int32)
 
 
 def _tangent(problem: Transport, state: SNSState, wanted: Bool[Array, ""]) -> tuple[tuple, Scalar]:
@@ -234,56 +201,43 @@ def _tangent(problem: Transport, state: SNSState, wanted: Bool[Array, ""]) -> tu
     With $S = f\oplus g - C$ a small change leaves the marginals as they are where the potentials' change
     solves the Newton system with right-hand sides $(P\circ S)1$ and $(P\circ S)^\top 1$ per $\varepsilon$.
     """
-    P, at, b = state.plan, state.at, problem.b
+    plan, at, b = state.plan, state.at, problem.b
 
     def tangent() -> tuple:
-        C = problem.cost.matrix()
-        carried = jnp.where(P.K > 0, P.K * C, 0)
+        carried = jnp.where(plan.K > 0, plan.K * problem.cost.matrix(), 0)
+        carried = ScaledPlan(carried, plan.u, plan.v)
         change = (state.ahead - state.epsilon) / state.epsilon
-        rows = at.f * state.rows + P.times(problem, at.g) - P.u * problem.product(carried, P.v)
-        columns = at.g * b + P.transposed_times(problem, at.f)
-        columns = change * (columns - P.v * problem.transposed_product(carried, P.u)) / b
-        return change * rows - P.times(problem, columns), columns
+        rows = at.f * state.rows + plan.times(problem, at.g) - carried.times(problem, jnp.ones_like(b))
+        columns = at.g * b + plan.transposed_times(problem, at.f)
+        columns = change / b * (columns - carried.transposed_times(problem, jnp.ones_like(at.f)))
+        return change * rows - plan.times(problem, columns), columns
 
-    zero = lambda: (jnp.zeros_like(at.f), jnp.zeros_like(at.g))  # noqa: E731
-    return lax.cond(wanted, tangent, zero), jnp.where(wanted, 5, 0)
+    still = (jnp.zeros_like(at.f), jnp.zeros_like(at.g))
+    return lax.cond(wanted, tangent, lambda: still), jnp.where(wanted, 5, 0)
 
 
 def _trial(
     t: Scalar, problem: Transport, state: SNSState, d: Array, tilt: Array, changing: Bool[Array, ""]
-) -> tuple:
-    """The potentials ahead, a matrix that is their plan but for its columns' scales, these, and the ascent."""
+) -> tuple[Potentials, ScaledPlan, tuple[Scalar, Scalar, Scalar]]:
+    """Potentials, their plan with exact columns, and the ascent, up to what rounding and as promised."""
     longest = LONGEST_MOVE * state.epsilon
     f = jnp.clip(t * d, -longest, longest)
     g = t * tilt - state.plan.transposed_times(problem, f) / problem.b
-    moved = Potentials(state.at.f + f, state.at.g + g)
-    K = problem.plan(moved)
+    near = Potentials(state.at.f + f, state.at.g + g)
+    K = problem.plan(near)
     v = problem.b / problem.transposed_product(K, jnp.ones_like(f))
-    g = g + state.ahead * jnp.log(v)
+    last = problem.epsilon * jnp.log(v)
+    at, g = Potentials(near.f, near.g + last), g + last
     # By differences, which lose nothing where potentials are large beside epsilon.
     ascent = f @ problem.a + g @ problem.b
-    rounding = jnp.finfo(f.dtype).eps * (8 * state.ahead + jnp.abs(f) @ problem.a + jnp.abs(g) @ problem.b)
-    return moved, K, v, (ascent, rounding, f @ (problem.a - state.rows))
+    size = 8 * problem.epsilon + jnp.abs(f) @ problem.a + jnp.abs(g) @ problem.b
+    promised = f @ (problem.a - state.rows)
+    return at, ScaledPlan(K, jnp.ones_like(f), v), (ascent, jnp.finfo(f.dtype).eps * size, promised)
 
 
-def _ascends(t: Scalar, trial: tuple, *known: Any) -> Bool[Array, ""]:
+def _ascends(
+    t: Scalar, trial: tuple, problem: Transport, state: SNSState, d: Array, tilt: Array, changing: Array
+) -> Bool[Array, ""]:
+    # At another epsilon values do not compare.
     ascent, rounding, promised = trial[-1]
-    return jnp.isfinite(ascent) & (known[-1] | (ascent >= ARMIJO * promised - rounding))
-
-
-def _swept(
-    problem: Transport, at: Potentials, K: Array, v: Array, epsilon: Scalar, sweeps: int
-) -> tuple[Potentials, ScaledPlan, Array]:
-    """Potentials, plan and its row sums after Sinkhorn sweeps on the scales."""
-    limits = jnp.finfo(K.dtype)
-    most = limits.max**0.25  # of a row that has lost all of its mass
-
-    def sweep(_: Any, scales: tuple) -> tuple:
-        _, v = scales
-        u = jnp.minimum(problem.a / jnp.maximum(problem.product(K, v), limits.tiny), most)
-        return u, problem.b / problem.transposed_product(K, u)
-
-    u, v = lax.fori_loop(0, sweeps, sweep, (jnp.ones_like(at.f), v))
-    plan = ScaledPlan(K, u, v)
-    moved = Potentials(at.f + epsilon * jnp.log(u), at.g + epsilon * jnp.log(v))
-    return moved, plan, plan.times(problem, jnp.ones_like(v))
+    return jnp.isfinite(ascent) & (changing | (ascent >= ARMIJO * promised - rounding))
