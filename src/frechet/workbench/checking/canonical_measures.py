@@ -93,7 +93,7 @@ def _log_gamma(t: Parameters) -> Gaussian:
 def log_gamma() -> Iterable[Case]:
     """A potential that is not quadratic, and whose expectations take quadrature."""
     for role, d in (("array", 2), ("one", 1), ("many", 3)):
-        # Covariances of about two, which a little noise leaves positive definite; exponents of small variance,
+        # Covariances of about two, which some noise leaves positive definite; exponents of small variance,
         # for which eight nodes an axis do.
         A = 0.25 * np.eye(d) + 0.05 * np.random.default_rng(d).uniform(-1, 1, (d, d))
         t = {"A": A, "b": np.linspace(6.0, 9.0, d)}
