@@ -14,6 +14,8 @@ from frechet.problems.density import Density
 from frechet.solvers.sampling.langevin import LangevinSampler, positive_or_none
 
 BEST_ACCEPTANCE = 0.8
+JITTER = 0.2
+"""By how much the step sizes of Hamiltonian Monte Carlo vary, at random, from move to move."""
 
 
 class Trajectory(eqx.Module):
@@ -51,7 +53,8 @@ class BlackJAX(LangevinSampler):
             the chains start for $L$, and follows the acceptance to 80 %, by changes that fade.
         variances: about those of the coordinates, a pytree like a point, by which momenta are scaled: a
             first run's ``moments().variance``, say. None takes ones.
-        leapfrog_steps: of ``"hmc"``.
+        leapfrog_steps: of ``"hmc"``, whose step sizes vary by up to 20 % from move to move, so that no
+            direction's period is met.
 
     Raises:
         ValueError: an unknown algorithm.
@@ -115,10 +118,15 @@ class BlackJAX(LangevinSampler):
     ) -> tuple[PyTree[Array], Trajectory, dict[str, Any]]:
         kernel = getattr(_blackjax(), self.algorithm).build_kernel()
         dtype = memory.log_step.dtype
-        length = (self.leapfrog_steps,) if self.algorithm == "hmc" else ()
+        of_step, of_move = jax.random.split(key)
+        step, length = jnp.exp(memory.log_step), ()
+        if self.algorithm == "hmc":
+            # A trajectory of one length may come back to where it began, again and again.
+            step = step * jax.random.uniform(of_step, (), dtype, 1 - JITTER, 1 + JITTER)
+            length = (self.leapfrog_steps,)
         like = jax.tree.map(jnp.ones_like, position) if self.variances is None else self.variances
         scales = ravel_pytree(like)[0].astype(dtype)
-        at, info = kernel(key, memory.at, _log_density(problem), jnp.exp(memory.log_step), scales, *length)
+        at, info = kernel(of_move, memory.at, _log_density(problem), step, scales, *length)
         at = jax.tree.map(lambda new, old: new.astype(old.dtype), at, memory.at)
         chance = jnp.nan_to_num(info.acceptance_rate).astype(dtype)
         moves, log_step = memory.moves + 1, memory.log_step

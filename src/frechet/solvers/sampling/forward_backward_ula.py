@@ -32,7 +32,7 @@ class FBULA(LangevinSampler):
     Example:
         >>> import jax.numpy as jnp
         >>> import frechet as fr
-        >>> density = fr.Density(lambda x: 0.5 * jnp.sum(x**2), fr.convex.Nonnegative())
+        >>> density = fr.Density(lambda x: 0.5 * jnp.sum(x**2), fr.convex.NonNegative())
         >>> x = fr.solve(density, density.chains(jnp.ones(1), 500), FBULA(0.02, 0.05), max_steps=1000).x
         >>> bool(abs(x.moments().mean[0] - 0.798) < 0.15)
         True
