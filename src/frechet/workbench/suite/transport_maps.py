@@ -15,7 +15,7 @@ from frechet.problems.training import Target
 from frechet.transport import CostFunction
 from frechet.workbench.suite.registry import Case, problem
 
-TRAINED, HELD_OUT = 2048, 512
+TRAINED, HELD_OUT = 16_384, 512
 Points = Float[np.ndarray, "n d"]
 _DRAWN = "Uscidda and Cuturi 2023, The Monge gap, arXiv 2302.04953; data drawn"
 _ICNN = "Korotin et al. 2021, Wasserstein-2 generative networks, arXiv 1909.13082; data drawn"
@@ -95,7 +95,7 @@ def split(x: Points) -> Points:
 )
 def rotated() -> Case:
     """The start carries one Gaussian to the other: a fit alone has nothing to do, the Monge gap has."""
-    return case(turned, samples(gaussian, stretched), Target("map_error", 1e-3))
+    return case(turned, samples(gaussian, stretched), Target("map_error", 0.003))
 
 
 @problem("map-clusters", title="Transport map: a Gaussian torn into four clusters", source=_DRAWN)
@@ -124,6 +124,12 @@ def metric_map() -> np.ndarray:
     return inverse @ np.asarray(between.A) @ root
 
 
+def in_metric() -> tuple:
+    """Samples of N(0, I) and N(0, diag(4, 1/4)), with images under the map of ``metric_map``."""
+    trained, (x, y, _) = samples(gaussian, stretched)
+    return trained, (x, y, x @ jnp.asarray(metric_map().T, x.dtype))
+
+
 @problem(
     "map-mahalanobis",
     title="Transport map: between Gaussians, coordinates correlated in the cost",
@@ -131,10 +137,7 @@ def metric_map() -> np.ndarray:
 )
 def mahalanobis() -> Case:
     """The optimal map is no gradient, so no convex potential has it."""
-    A = metric_map()
-    (x, y), (held_x, held_y, _) = samples(gaussian, stretched)
-    drawn = (x, y), (held_x, held_y, held_x @ jnp.asarray(A.T))
-    return case(network, drawn, Target("map_error", 0.02), cost=Mahalanobis(METRIC))
+    return case(network, in_metric(), Target("map_error", 0.01), cost=Mahalanobis(METRIC))
 
 
 def treated(rng: np.random.Generator, n: int) -> tuple[Points, Points]:
