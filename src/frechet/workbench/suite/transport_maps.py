@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Scalar
 
-from frechet.models import ICNN, AffineMap, ConvexPotentials, CycleFit, Residual, gaussian_map
+from frechet.models import ICNN, AffineMap, ConvexPotentials, CycleFit, Residual
 from frechet.problems import TransportMap
 from frechet.problems.training import Target
 from frechet.transport import CostFunction
@@ -116,12 +116,9 @@ METRIC = np.array([[1.0, 0.9], [0.9, 1.0]])
 
 
 def metric_map() -> np.ndarray:
-    """The optimal map to N(0, diag(4, 1/4)) for the cost with ``METRIC``: a Brenier map between roots."""
-    w, v = np.linalg.eigh(METRIC)
-    root, inverse = (v * np.sqrt(w)) @ v.T, (v / np.sqrt(w)) @ v.T
-    zero = jnp.zeros(2)
-    between = gaussian_map(zero, jnp.asarray(METRIC), zero, jnp.asarray(root @ np.diag([4.0, 0.25]) @ root))
-    return inverse @ np.asarray(between.A) @ root
+    r"""The optimal $A$ to N(0, C) for the cost with ``METRIC``, $M^{-1}(MCM)^{1/2}$: $MA$ is symmetric."""
+    w, v = np.linalg.eigh(METRIC @ np.diag([4.0, 0.25]) @ METRIC)
+    return np.linalg.solve(METRIC, (v * np.sqrt(w)) @ v.T)
 
 
 def in_metric() -> tuple:
