@@ -25,9 +25,17 @@ Sweep = Callable[[Array], tuple[Array, Array, Bool[Array, ""]]]
 
 
 class SinkhornState(State):
-    """``epsilon`` is the strength of regularisation that the next step works at."""
+    """Where it stands.
+
+    Attributes:
+        epsilon: the strength of regularisation that the next step works at.
+        error: of the marginals in the last step, as the optimality map measures it, at its epsilon.
+        used_up: whether that step made all of its sweeps.
+    """
 
     epsilon: Scalar
+    error: Scalar
+    used_up: Bool[Array, ""]
 
 
 class _Inner(NamedTuple):
@@ -107,17 +115,18 @@ class Sinkhorn(Solver):
 
     def init(self, problem: Transport, x0: Potentials, *, key: PRNGKeyArray) -> SinkhornState:
         epsilon = problem.epsilon
+        unknown = jnp.full_like(epsilon, jnp.inf), jnp.asarray(False)
         if not self.scaling:
-            return SinkhornState(x0, Calls(), epsilon)
+            return SinkhornState(x0, Calls(), epsilon, *unknown)
         first = jnp.maximum(epsilon, FIRST * problem.cost.largest())
 
-        def cold() -> Array:
+        def cold() -> Bool[Array, ""]:
             off = tree.subtract(problem.marginals(x0), problem.supplies(x0))
             return sum(jnp.sum(jnp.abs(v)) for v in off) > jnp.sum(problem.a)
 
         asked = first > epsilon
         start = jnp.where(jax.lax.cond(asked, cold, lambda: jnp.asarray(False)), first, epsilon)
-        return SinkhornState(x0, Calls().add(matvec=2 * asked), start)
+        return SinkhornState(x0, Calls().add(matvec=2 * asked), start, *unknown)
 
     def step(self, problem: Transport, state: SinkhornState, *, key: PRNGKeyArray) -> SinkhornState:
         epsilon, x = state.epsilon, state.x
@@ -133,7 +142,11 @@ class Sinkhorn(Solver):
         lower = jnp.maximum(problem.epsilon, RATIO * epsilon)
         calls = state.calls.add(matvec=passes + 2 * end.count + 1 * lost + 1 * (lost | ~last))
         return SinkhornState(
-            problem.centred(Potentials(f, g)), calls, jnp.where(end.error <= ENOUGH, lower, epsilon)
+            problem.centred(Potentials(f, g)),
+            calls,
+            jnp.where(end.error <= ENOUGH, lower, epsilon),
+            end.error,
+            (end.count == self.sweeps) & ~end.done,
         )
 
     def _mix(self, level: Transport, sweep: Sweep, f: Array, last: Bool[Array, ""]) -> _Inner:
