@@ -185,7 +185,7 @@ def gauss_hermite(d: int, order: int) -> Nodes:
     return Nodes(points, weights)
 
 
-def quasi_monte_carlo(d: int, count: int = 512, seed: int = 0) -> Nodes:
+def quasi_monte_carlo(d: int, count: int = 1024, seed: int = 0) -> Nodes:
     """Scrambled Sobol points with their mirror images, made to have covariance one: exact for quadratics.
 
     Args:
@@ -205,8 +205,8 @@ def quasi_monte_carlo(d: int, count: int = 512, seed: int = 0) -> Nodes:
 
 def default_nodes(d: int) -> Nodes:
     """A product rule up to three dimensions, quasi-Monte Carlo beyond."""
-    orders = {1: 20, 2: 12, 3: 8}
-    return gauss_hermite(d, orders[d]) if d in orders else quasi_monte_carlo(d, max(512, 4 * d))
+    orders = {1: 32, 2: 16, 3: 10}
+    return gauss_hermite(d, orders[d]) if d in orders else quasi_monte_carlo(d, max(1024, 4 * d))
 
 
 @functools.cache

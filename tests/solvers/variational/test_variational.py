@@ -59,3 +59,12 @@ def test_a_batch_of_starts_is_solved_at_once():
     starts = jnp.array([[0.5], [3.0]])
     found = jax.vmap(lambda m: fr.solve(problem, m, tol=1e-4).x)(starts)
     np.testing.assert_allclose(found.covariance[:, 0, 0], 0.5, rtol=1e-3)
+
+
+def test_converges_where_nodes_err():
+    """Four dimensions by 64 nodes: the rule is far off, and solutions of its own problem are still found."""
+    rng = np.random.default_rng(0)
+    rows = jnp.asarray(3 * rng.normal(size=(8, 4)), jnp.float32)
+    potential = lambda theta: jnp.sum(jnp.logaddexp(0, rows @ theta)) + 0.5 * theta @ theta  # noqa: E731
+    problem = fr.GaussianVariational(potential, fr.problems.quasi_monte_carlo(4, 64))
+    assert fr.solve(problem, jnp.zeros(4), tol=3e-3).status.converged

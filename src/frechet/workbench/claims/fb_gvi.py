@@ -123,7 +123,7 @@ def closed_form() -> Evidence:
     off = jnp.asarray(root @ mean)
     ways = {
         "closed form": fr.problems.GaussianPotential(jnp.asarray(mean), jnp.asarray(A)),
-        "512 quasi-Monte-Carlo nodes": lambda theta: 0.5 * jnp.sum((jnp.asarray(root) @ theta - off) ** 2),
+        "1,024 quasi-Monte-Carlo nodes": lambda theta: 0.5 * jnp.sum((jnp.asarray(root) @ theta - off) ** 2),
         "quadrature on the line, a row each": fr.problems.GeneralisedLinear(
             fr.losses.Squared(jnp.asarray(root), off), 0.0
         ),

@@ -56,7 +56,11 @@ def coincident() -> Evidence:
     )
 
 
-@claim(SYSTEM, "on an energy distance the best value falls at least as k^(-1/2) and keeps below the bound")
+@claim(
+    SYSTEM,
+    "on an energy distance the best value falls at least as k^(-1/2) and keeps below the bound",
+    fast=False,
+)
 def lipschitz_rate() -> Evidence:
     n, steps = 100, 20_000
     start = np.random.default_rng(0).uniform(2.0, 2.1, n)
@@ -133,6 +137,7 @@ def exact_factors() -> Evidence:
 @claim(
     SYSTEM,
     "smooth and strongly displacement convex: squared distances shrink by 1 - 2 lambda l gamma/(l + lambda)",
+    fast=False,
 )
 def smooth_rate() -> Evidence:
     rng = np.random.default_rng(1)
