@@ -54,7 +54,9 @@ def _relaxation(k: int, gamma: float) -> float:
 
 
 @claim(
-    SYSTEM, "for k = 1 the maximum is that of transport without regularisation plus gamma |b|^2 / 2, to 1e-8"
+    SYSTEM,
+    "for k = 1 the maximum is that of transport without regularisation plus gamma |b|^2 / 2, to 1e-8",
+    fast=False,
 )
 def unregularised() -> Evidence:
     C, a, b = _data()
