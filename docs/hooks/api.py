@@ -13,6 +13,7 @@ _ROOMS = (
     "problems",
     "convex",
     "losses",
+    "transport",
     "derivatives",
     "metrics",
     "solvers",
