@@ -70,7 +70,7 @@ def test_float32_ends_without_nan_at_what_it_can_reach():
         solution = solved(problem, tol=1e-30, max_steps=500)
         assert solution.status.code == fr.Ending.STALLED
         # Rounding of potentials as large as the costs, in units of epsilon, and of sums.
-        assert float(solution.residual) < 32 * np.finfo(np.float32).eps * (10 + 1 / epsilon)
+        assert float(solution.residual) < 4 * np.finfo(np.float32).eps * (10 + 1 / epsilon)
 
 
 def test_a_start_near_the_solution_is_not_thrown_away():

@@ -184,7 +184,7 @@ class SinkhornNewtonSparse(Solver):
 
         right = state.epsilon * (problem.a - rows) + tilt
         # As accurate as makes convergence quadratic, but for what rounding will undo.
-        accuracy = jnp.clip(jnp.maximum(error, 32 * eps / error), None, 0.1)
+        accuracy = jnp.clip(jnp.maximum(error, eps / error), None, 0.1)
         gradient = jnp.where(newton, -scale * right, 0)
         d, products = truncated_cg(hessian, gradient, accuracy, min(MOST_PRODUCTS, 2 * rows.size + 10))
         d = scale * d
