@@ -72,8 +72,9 @@ class GaussianVariational(Problem):
     def expectation(self, x: Gaussian) -> Expectation:
         r"""Means of the potential, its gradient and its Hessian under ``x``.
 
-        With nodes the latter two are derivatives of the first, as $\mathbb E\nabla^2 V = 2\partial_S\mathbb E V$:
-        that takes gradients alone, and makes the optimality map the exact gradient of the objective.
+        With nodes the latter two are derivatives of the first, $\mathbb E\nabla^2 V$ being
+        $2\partial_S\mathbb E V$: that takes gradients alone, and makes the optimality map the exact gradient of
+        the objective.
         """
         x = symmetric(x)
         exact = getattr(self.potential, "expectation", None)
