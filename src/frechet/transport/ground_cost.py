@@ -12,8 +12,8 @@ from jaxtyping import Array, Float, Int, PyTree, Scalar
 
 STORED_UP_TO = 2**24
 """Entries of a cost that are kept as a matrix where nobody says otherwise."""
-AT_ONCE = 2**20
-"""Entries computed at once of a cost that is not kept."""
+AT_ONCE = 2**16
+"""Entries computed at once of a cost that is not kept: what a core's cache holds."""
 LOOKED_AT = 1024
 """Columns that stand for all where an unstored cost's scale is asked for."""
 
