@@ -1,6 +1,6 @@
 """The Metropolis-adjusted Langevin algorithm."""
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from jaxtyping import Array, PyTree, Scalar
 
@@ -39,7 +39,5 @@ class MALA(MetropolisLangevin):
 
     needs: ClassVar[frozenset[str]] = frozenset({"value", "gradient", "smooth"})
 
-    def look(
-        self, problem: Density, x: PyTree[Array], curvature: Any
-    ) -> tuple[Scalar, PyTree[Array], dict[str, int]]:
+    def look(self, problem: Density, x: PyTree[Array]) -> tuple[Scalar, PyTree[Array], dict[str, int]]:
         return *problem.value_and_gradient(x), {"value": 1, "gradient": 1}

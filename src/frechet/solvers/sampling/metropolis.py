@@ -1,6 +1,7 @@
 """Langevin moves that are accepted or rejected, so that the density itself is what they draw from."""
 
 import abc
+from collections import Counter
 from typing import Any, ClassVar
 
 import equinox as eqx
@@ -21,7 +22,7 @@ class Visited(eqx.Module):
 
     Attributes:
         potential: minus the log density.
-        slope: the drift's direction.
+        gradient: that of the smooth part.
         log_step: the logarithm of the step size.
         moves: how many were tried.
         accepted: the probabilities of acceptance so far, summed.
@@ -29,7 +30,7 @@ class Visited(eqx.Module):
     """
 
     potential: Scalar
-    slope: PyTree[Array]
+    gradient: PyTree[Array]
     log_step: Float[Array, ""]
     moves: Float[Array, ""]
     accepted: Float[Array, ""]
@@ -39,45 +40,53 @@ class Visited(eqx.Module):
 class MetropolisLangevin(LangevinSampler):
     r"""A Langevin step as the proposal of a Metropolis-Hastings chain: no bias.
 
-    A subclass gives ``look``: the potential and the slope at a point. The ratio of densities is that of the
-    whole potential, whatever the slope is of. Where no step size is named, it follows the acceptance, by
-    changes that fade as $k^{-0.6}$, which leaves the limit of the chain's averages as it is.
+    A subclass gives ``look``, the potential and the gradient of its smooth part, and may change the direction
+    of the proposal by ``direction``: the ratio of densities is that of the whole potential anyway. Where no
+    step size is named, it follows the acceptance, by changes that fade as $k^{-0.6}$, which leaves the limit
+    of the chain's averages as it is.
     """
 
     share: ClassVar[float] = 1.0
 
     @abc.abstractmethod
-    def look(
-        self, problem: Density, x: PyTree[Array], curvature: Any
-    ) -> tuple[Scalar, PyTree[Array], dict[str, int]]:
-        """The potential, the slope and the oracle calls that took."""
+    def look(self, problem: Density, x: PyTree[Array]) -> tuple[Scalar, PyTree[Array], dict[str, int]]:
+        """The potential, the gradient of its smooth part and the oracle calls that took."""
+
+    def direction(
+        self, problem: Density, x: PyTree[Array], gradient: PyTree[Array], step: Scalar
+    ) -> tuple[PyTree[Array], dict[str, int]]:
+        """What a proposal goes down, and the oracle calls it took."""
+        return gradient, {}
 
     def slope(
         self, problem: Density, x: PyTree[Array], curvature: Any
     ) -> tuple[PyTree[Array], dict[str, int]]:
-        return self.look(problem, x, curvature)[1:]
+        return self.look(problem, x)[1:]
 
     def begin(
         self, problem: Density, position: PyTree[Array], curvature: Any
     ) -> tuple[PyTree[Array], dict[str, Any]]:
-        potential, slope, cost = self.look(problem, position, curvature)
+        potential, gradient, cost = self.look(problem, position)
         step = self.step_at(curvature)
         if self.step_size is None:
             step = step / sum(v.size for v in jax.tree.leaves(position)) ** (1 / 3)
         zero = jnp.zeros((), potential.dtype)
         log_step = jnp.log(jnp.asarray(step, potential.dtype))
-        return Visited(potential, slope, log_step, zero, zero, curvature), cost
+        return Visited(potential, gradient, log_step, zero, zero, curvature), cost
 
     def move(
         self, problem: Density, position: PyTree[Array], memory: Visited, key: PRNGKeyArray
     ) -> tuple[PyTree[Array], Visited, dict[str, Any]]:
         of_noise, of_choice = jax.random.split(key)
         step = jnp.exp(memory.log_step)
-        ahead = diffused(tree.axpy(-step, memory.slope, position), step, of_noise)
-        potential, slope, cost = self.look(problem, ahead, memory.curvature)
+        # Both directions at the step of this move, or the ratio would not be that of its proposals.
+        down, cost = self.direction(problem, position, memory.gradient, step)
+        ahead = diffused(tree.axpy(-step, down, position), step, of_noise)
+        potential, gradient, looked = self.look(problem, ahead)
+        down_ahead, again = self.direction(problem, ahead, gradient, step)
         away = tree.subtract(ahead, position)
-        there = tree.norm(tree.axpy(step, memory.slope, away)) ** 2
-        back = tree.norm(tree.axpy(-step, slope, away)) ** 2
+        there = tree.norm(tree.axpy(step, down, away)) ** 2
+        back = tree.norm(tree.axpy(-step, down_ahead, away)) ** 2
         log_ratio = memory.potential - potential + (there - back) / (4 * step)
         # Where the density is zero, or no number, a chain may only leave, and learns nothing; it never goes
         # there.
@@ -89,7 +98,8 @@ class MetropolisLangevin(LangevinSampler):
         moves, log_step = memory.moves + 1, memory.log_step
         if self.step_size is None:
             log_step = log_step + jnp.where(inside, (chance - BEST_ACCEPTANCE) * moves**-0.6, 0)
-        here = (position, memory.potential, memory.slope)
-        position, potential, slope = tree.where(accepted, (ahead, potential, slope), here)
+        here = (position, memory.potential, memory.gradient)
+        position, potential, gradient = tree.where(accepted, (ahead, potential, gradient), here)
         total = memory.accepted + chance
-        return position, Visited(potential, slope, log_step, moves, total, memory.curvature), cost
+        memory = Visited(potential, gradient, log_step, moves, total, memory.curvature)
+        return position, memory, dict(Counter(cost) + Counter(looked) + Counter(again))

@@ -56,28 +56,27 @@ class MYULA(LangevinSampler):
     def slope(
         self, problem: Density, x: PyTree[Array], curvature: Any
     ) -> tuple[PyTree[Array], dict[str, int]]:
-        return self.uphill(problem, x, problem.gradient(x), curvature), {"gradient": 1, "prox": 1}
-
-    def uphill(
-        self, problem: Density, x: PyTree[Array], gradient: PyTree[Array], curvature: Any
-    ) -> PyTree[Array]:
-        """The slope, where the gradient of ``f`` is known."""
-        smoothing = self.smoothing_at(curvature)
-        near = problem.prox(x, smoothing)
-        return tree.axpy(1 / smoothing, tree.subtract(x, near), gradient)
+        uphill = _uphill(problem, x, problem.gradient(x), self.smoothing_at(curvature))
+        return uphill, {"gradient": 1, "prox": 1}
 
 
-class MYMALA(MetropolisLangevin, MYULA):
+def _uphill(problem: Density, x: PyTree[Array], gradient: PyTree[Array], smoothing: Any) -> PyTree[Array]:
+    """The gradient of ``f`` plus that of the envelope of ``g``."""
+    return tree.axpy(1 / smoothing, tree.subtract(x, problem.prox(x, smoothing)), gradient)
+
+
+class MYMALA(MetropolisLangevin):
     r"""The Moreau-Yosida Metropolis-adjusted Langevin algorithm (MYMALA, P-MALA).
 
     A step of `MYULA` is proposed, and accepted or rejected by the density itself, $e^{-f-g}$, which is
-    exactly invariant whatever $\lambda$ is. A move costs one value, one gradient and one proximal map.
+    exactly invariant whatever $\lambda$ is. A move costs one value, one gradient and two proximal maps.
 
     Args:
-        step_size: $\gamma$; None begins with $d^{-1/3}/(L + 1/\lambda)$ in $d$ dimensions and follows the
-            acceptance to 57.4 %, by changes that fade.
-        smoothing: $\lambda$; None takes $1/L$, with the largest curvature of $f$ where the chains start for
-            $L$, or 1 where $f$ is flat.
+        step_size: $\gamma$; None begins with $d^{-1/3}/L$ in $d$ dimensions, $L$ being the largest curvature
+            of $f$ where the chains start, or 1 where it is flat, and follows the acceptance to 57.4 %, by
+            changes that fade.
+        smoothing: $\lambda$; None takes $\gamma$, so that the proposal is about
+            $\mathrm{prox}_{\gamma g}(x) - \gamma\nabla f(x)$.
 
     Source: Pereyra 2016, Proximal Markov chain Monte Carlo algorithms, arXiv 1306.0187; Durmus, Moulines,
     Pereyra 2018, Efficient Bayesian computation by proximal Markov chain Monte Carlo: when Langevin meets
@@ -94,9 +93,13 @@ class MYMALA(MetropolisLangevin, MYULA):
 
     needs: ClassVar[frozenset[str]] = frozenset({"potential", "gradient", "prox"})
 
-    def look(
-        self, problem: Density, x: PyTree[Array], curvature: Any
-    ) -> tuple[Scalar, PyTree[Array], dict[str, int]]:
-        potential, gradient = problem.potential_and_gradient(x)
-        slope = self.uphill(problem, x, gradient, curvature)
-        return potential, slope, {"value": 1, "gradient": 1, "prox": 1}
+    smoothing: Any = eqx.field(default=None, converter=positive_or_none)
+
+    def look(self, problem: Density, x: PyTree[Array]) -> tuple[Scalar, PyTree[Array], dict[str, int]]:
+        return *problem.potential_and_gradient(x), {"value": 1, "gradient": 1}
+
+    def direction(
+        self, problem: Density, x: PyTree[Array], gradient: PyTree[Array], step: Scalar
+    ) -> tuple[PyTree[Array], dict[str, int]]:
+        smoothing = step if self.smoothing is None else self.smoothing
+        return _uphill(problem, x, gradient, smoothing), {"prox": 1}
