@@ -17,6 +17,7 @@ from frechet.core.problem import Problem
 from frechet.core.solver import Solver, State
 from frechet.core.status import Ending
 from frechet.problems.transport import Potentials, Transport
+from frechet.solvers.wrappers.crossing import crossing
 
 
 class NetworkSimplex(Solver):
@@ -63,10 +64,10 @@ class NetworkSimplex(Solver):
         return State(x0, Calls())
 
     def step(self, problem: Transport, state: State, *, key: PRNGKeyArray) -> State:
-        like: Any = jax.tree.map(lambda v: jax.ShapeDtypeStruct(v.shape, v.dtype), state.x)
-        fixed = jax.lax.stop_gradient((problem.cost.matrix(), problem.a, problem.b))
-        solved = functools.partial(_solved, max_pivots=self.max_pivots)
-        x = jax.pure_callback(solved, like, *fixed, vmap_method="sequential")
+        form: Any = jax.tree.map(lambda v: jax.ShapeDtypeStruct(v.shape, v.dtype), state.x)
+        call = functools.partial(jax.pure_callback, vmap_method="sequential")
+        host = functools.partial(_solved, max_pivots=self.max_pivots)
+        x = crossing(call, host, form, problem.cost.matrix(), problem.a, problem.b)
         return State(problem.centred(x), state.calls.add(linear_min=1))
 
     def diagnosis(self, problem: Transport, state: State) -> Int[Array, ""]:
@@ -86,7 +87,7 @@ def _solved(C: Any, a: Any, b: Any, max_pivots: int) -> Potentials:
     given = C.dtype
     C, a, b = (np.asarray(v, np.float64) for v in (C, a, b))
     barred = np.isposinf(C)
-    if not all(np.all(np.isfinite(v)) for v in (C[~barred], a, b)):
+    if not all(np.all(np.isfinite(v)) for v in (C[~barred], a, b)) or min(a.min(), b.min()) < 0:
         nothing: Any = (np.full(s, np.nan, given) for s in (a.shape, b.shape, C.shape))
         return Potentials(*nothing)
     if barred.any():

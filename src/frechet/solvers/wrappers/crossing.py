@@ -49,7 +49,7 @@ def crossing(callback: Callable, host: Callable, form: PyTree[jax.ShapeDtypeStru
 
     @crossed.defjvp
     def rule(primals: tuple, tangents: tuple) -> tuple:
-        raise TypeError('SciPy\'s steps have no derivative; use differentiate="implicit" or "none"')
+        raise TypeError('steps on the host have no derivative; use differentiate="implicit" or "none"')
 
     out = crossed(*map(narrow, arrays))
     return jax.tree.map(
