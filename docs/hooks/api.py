@@ -16,6 +16,7 @@ _ROOMS = (
     "transport",
     "derivatives",
     "metrics",
+    "models",
     "solvers",
     "optimizers",
     "interop",
