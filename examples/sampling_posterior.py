@@ -24,7 +24,7 @@ lasso = fr.solve(posterior.mode(), jnp.zeros(10), fr.solvers.FISTA(), tol=1e-2).
 # %%
 # Thirty-two chains from the mode, by an unbiased sampler: it proposes along the Moreau envelope of the prior
 # and accepts by the density itself. Of twenty moves one draw is kept.
-samples = fr.sample(posterior, lasso, fr.solvers.MYMALA(), chains=32, draws=300, warmup=2000, thin=20)
+samples = fr.sample(posterior, lasso, fr.solvers.MYMALA(), chains=32, draws=300, warmup=1500, thin=20)
 size, agreement = np.min(samples.effective_sample_size()), np.max(samples.r_hat())
 print(f"effective sample size at least {size:.0f} of {32 * 300}, R-hat at most {agreement:.3f}")
 draws = np.asarray(samples.draws).reshape(-1, 10)

@@ -100,3 +100,22 @@ def test_myula_spreads_a_laplace_density_by_as_much_as_was_measured():
     assert abs(mean[9] - 1.248) < 4 * error[9] + 0.003  # measured to three digits, with 4,000 chains
     assert error[9] < 0.005
     assert abs(mean[0] - 1) < 4 * error[0] + 0.03
+
+
+def test_a_step_left_out_is_from_the_largest_curvature_and_a_flat_part_counts_as_one():
+    density = fr.Density(gaussian(jnp.asarray(PRECISIONS)))
+    state = ULA().init(density, density.chains(jnp.ones(3), 6), key=jax.random.key(0))
+    np.testing.assert_allclose(state.memory, 100, rtol=1e-4)
+    assert int(state.calls.hvp) == 4 * 3  # three products at each of four starts
+    flat = fr.Density(lambda x: 0 * jnp.sum(x), fr.convex.L1(1.0))
+    state = MYULA().init(flat, flat.chains(jnp.ones(3), 2), key=jax.random.key(0))
+    np.testing.assert_array_equal(state.memory, 1)
+    given = MYULA(0.1, 0.2).init(flat, flat.chains(jnp.ones(3), 2), key=jax.random.key(0))
+    assert given.memory is None and int(given.calls.hvp) == 0
+
+
+def test_numbers_that_make_no_sense_are_refused():
+    with pytest.raises(ValueError, match="stages must be 2 or more, got 1"):
+        SKROCK(stages=1)
+    with pytest.raises(ValueError, match="step sizes and smoothing"):
+        ULA(-0.1)
