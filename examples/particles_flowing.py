@@ -46,7 +46,7 @@ print(f"the least distance of 24 particles is {1 / (3 * 24**2):.4f}")
 # In the plane the same functional has kinks and need not be convex, and works: particles from a small disc
 # become a zero, where the ink of a handwritten one is the law.
 
-ink = load_digits().images[0]
+ink = np.reshape(load_digits(return_X_y=True)[0], (-1, 8, 8))[0]
 rng = np.random.default_rng(0)
 rows, columns = np.nonzero(ink > 5)
 pixels = np.repeat(np.stack([columns, rows], axis=1), 5, axis=0)

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.experimental.sparse import BCOO
 from scipy import integrate, stats
 
 import frechet as fr
@@ -30,7 +31,7 @@ def test_expectation_of_a_generalised_linear_model_is_the_integral():
         prior = 0.5 * np.sum([0.5, 2.0] * (m**2 + np.diag(S)))
 
         def row(x, label):
-            law = stats.norm(x @ m, np.sqrt(x @ S @ x))
+            law: Any = stats.norm(x @ m, np.sqrt(x @ S @ x))
             return integrate.quad(lambda z: law.pdf(z) * np.logaddexp(0, (1 - 2 * label) * z), -12, 12)[0]
 
         expected = prior + sum(w * row(x, label) for w, x, label in zip(weight, X, y, strict=True))
@@ -126,9 +127,7 @@ WRONG = {
     "weights that are too few": (lambda: Nodes(jnp.ones((3, 2)), jnp.ones(2)), "weights"),
     "an odd number of nodes": (lambda: quasi_monte_carlo(2, 33), "even"),
     "a sparse design": (
-        lambda: GeneralisedLinear(
-            fr.losses.Squared(jax.experimental.sparse.BCOO.fromdense(jnp.eye(2)), jnp.ones(2))
-        ),
+        lambda: GeneralisedLinear(fr.losses.Squared(BCOO.fromdense(jnp.eye(2)), jnp.ones(2))),
         "dense",
     ),
     "no loss": (lambda: GeneralisedLinear(V), "loss"),  # pyright: ignore

@@ -73,8 +73,8 @@ class GaussianVariational(Problem):
         r"""Means of the potential, its gradient and its Hessian under ``x``.
 
         With nodes the latter two are derivatives of the first, $\mathbb E\nabla^2 V$ being
-        $2\partial_S\mathbb E V$: that takes gradients alone, and makes the optimality map the exact gradient of
-        the objective.
+        $2\partial_S\mathbb E V$: that takes gradients alone, and makes the optimality map the exact gradient
+        of the objective.
         """
         x = symmetric(x)
         exact = getattr(self.potential, "expectation", None)
