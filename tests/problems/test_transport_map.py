@@ -1,5 +1,7 @@
 """Learning maps: what is drawn, measured and minimised."""
 
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -17,7 +19,7 @@ X, Y = jnp.asarray(RNG.normal(size=(24, 2))), jnp.asarray(RNG.normal(size=(16, 2
 TURN = jnp.array([[0.0, -1.0], [1.0, 0.0]])
 
 
-def problem(**options):
+def problem(**options) -> Any:
     return fr.TransportMap(AffineMap(TURN), X, Y, **options)
 
 

@@ -1,5 +1,7 @@
 """Maps of the suite: samples have the moments they should, and the right images are optimal."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,8 +17,8 @@ NAMES = ("map-cells", "map-clusters", "map-clusters-icnn", "map-mahalanobis", "m
 @pytest.mark.parametrize("name", NAMES)
 def test_a_model_is_drawn_and_right_images_have_no_gap(name):
     case = suite.load(name)
-    problem = case.problem
-    assert isinstance(problem, fr.TransportMap)
+    assert isinstance(case.problem, fr.TransportMap)
+    problem: Any = case.problem
     again = problem.initial(jax.random.key(1))
     assert jax.tree.map(jnp.shape, again) == jax.tree.map(jnp.shape, case.x0)
     x, y, *images = (v[:64] for v in problem.held_out)
