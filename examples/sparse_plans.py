@@ -4,7 +4,7 @@ Entropic plans move some mass from everywhere to everywhere. `frechet.transport.
 sources a target may receive: here 60 targets from 12 sources, each from any number, from two at most, or from
 one. Targets always get what they should. What is maximised gets less smooth as $k$ falls, and where its
 maximum is at a kink, as for $k = 2$ here, sources give a little too much or too little: the report says how
-much. For $k = 1$ it is piecewise linear; BFGS with a search that knows of kinks finds the maximum all the same.
+much. For $k = 1$ it is piecewise linear, and BFGS with a search that knows of kinks finds its maximum too.
 """
 
 # %%
