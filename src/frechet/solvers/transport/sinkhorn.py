@@ -153,6 +153,7 @@ class Sinkhorn(Solver):
         weight = jnp.sqrt(level.a) / level.epsilon  # in this metric a residual is an error of marginals
         zero, inf = jnp.zeros((), jnp.int32), jnp.asarray(jnp.inf, f.dtype)
         eps = jnp.finfo(f.dtype).eps
+        floor = 32 * eps * (1 + jnp.max(jnp.abs(f)) / level.epsilon)  # potentials are not known any better
         memory = MixingMemory.empty(self.history, f.size, f.dtype) if self.history else None
         begun = _Inner(f, jnp.zeros_like(level.b), f, inf, inf, inf, memory, zero, jnp.asarray(False))
 
@@ -173,7 +174,7 @@ class Sinkhorn(Solver):
                 # Nothing to compare the first with.
                 memory = tree.where(taken & (s.count > 0), moved, memory).cleared(~taken)
             target = ENOUGH * jnp.where(last, eps**0.5 * jnp.minimum(1, error), 1)
-            target = jnp.where(s.count == 0, target, s.target)
+            target = jnp.maximum(jnp.where(s.count == 0, target, s.target), floor)
             keep = lambda new, old: jnp.where(taken, new, old)  # noqa: E731
             return _Inner(
                 keep(trial, s.f),
