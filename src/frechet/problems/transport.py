@@ -384,6 +384,8 @@ class Transport(Problem):
         if self.regulariser is None:
             return "frechet.solvers.transport.network_simplex:NetworkSimplex"
         if isinstance(self.regulariser, Entropic):
+            if self.balanced and isinstance(self.cost, CostMatrix):
+                return "frechet.solvers.transport.sinkhorn_then_newton:SinkhornThenNewton"
             return "frechet.solvers.transport.sinkhorn:Sinkhorn"
         if not self.balanced:
             return "frechet.solvers.transport.semismooth_newton:SemismoothNewton"

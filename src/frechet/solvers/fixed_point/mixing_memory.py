@@ -55,4 +55,5 @@ class MixingMemory(eqx.Module):
 
     def cleared(self, condition: Scalar) -> "MixingMemory":
         """Empty where the condition holds."""
-        return tree.where(condition, MixingMemory.empty(*self.points.shape, self.points.dtype), self)
+        history, size = self.points.shape
+        return tree.where(condition, MixingMemory.empty(history, size, self.points.dtype), self)
