@@ -43,6 +43,10 @@ def test_little_regularisation_costs_little_more_than_the_linear_program():
     columns = np.kron(np.ones(m), np.eye(n))
     program = scipy.optimize.linprog(C.ravel(), A_eq=np.vstack([rows, columns]), b_eq=np.concatenate([a, b]))
     found = metrics.transport_cost(jnp.asarray(C), jnp.asarray(a), jnp.asarray(b), transport.Entropic(0.02))
+    exact = metrics.transport_cost(jnp.asarray(C), jnp.asarray(a), jnp.asarray(b), None)
+    np.testing.assert_allclose(exact.value, program.fun, rtol=1e-5)
+    slope = jax.grad(lambda C: metrics.transport_cost(C, jnp.asarray(a), jnp.asarray(b), None).value)
+    np.testing.assert_allclose(slope(jnp.asarray(C)), program.x.reshape(m, n), atol=1e-6)  # the plan
     # The plan is feasible, so not below; KL of a plan is at most the entropy of its marginals.
     excess = float(found.transport_cost) - program.fun
     assert -1e-6 < excess < 0.02 * C.mean() * np.log(n) + 1e-6

@@ -41,8 +41,9 @@ def sinkhorn_divergence(
 
     First derivatives, in points, weights and what ``cost`` captured, are taken at constant potentials
     (envelope theorem): they cost a pass over each cost and no linear solve. Second derivatives are right as
-    well, by the implicit function theorem. The terms of a cloud with itself are solved by averaged
-    symmetric steps, one pass each, of which a dozen or two do.
+    well, by the implicit function theorem; where $\varepsilon$ is so small that a cloud falls apart into
+    points that exchange no mass they need double precision, and a `DerivativeWarning` says so. The terms of
+    a cloud with itself are solved by averaged symmetric steps, one pass each, of which a dozen or two do.
 
     Args:
         x: a cloud, a row a point, shape (m, d).

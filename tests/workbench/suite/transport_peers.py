@@ -1,5 +1,7 @@
 """Peers of the suite's transport problems: Newton's method on the dual in NumPy, and SciPy's HiGHS."""
 
+from typing import Any
+
 import jax
 import numpy as np
 import scipy.optimize
@@ -89,7 +91,7 @@ def linear(C, a, b):
 
 def solved(name):
     with jax.enable_x64(True):
-        problem = suite.load(name).problem
+        problem: Any = suite.load(name).problem
         C, a, b = map(np.asarray, (problem.cost.matrix(), problem.a, problem.b))
     regulariser = problem.regulariser
     if regulariser is None:
