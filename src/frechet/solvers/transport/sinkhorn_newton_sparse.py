@@ -141,7 +141,8 @@ class SinkhornNewtonSparse(Solver):
 
         now = _error(problem, rows)
         lower = jnp.maximum(problem.epsilon, state.ahead / LEVEL_RATIO).astype(now.dtype)
-        failed = sparse & (now > error / 2)
+        # Farther away it may be the curvature that changes.
+        failed = sparse & (error < LEVEL_SOLVED) & (now > error / 2)
         dropped = jnp.where(changing, self.dropped, jnp.where(failed, 0.1 * state.dropped, state.dropped))
         # An entry of a plan is at most its marginals; lowered so, it is at the problem's epsilon too.
         least = jnp.maximum(jnp.min(problem.a), jnp.min(problem.b))
