@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from frechet.core.status import Ending as Ending
     from frechet.core.status import Origin as Origin
     from frechet.core.status import Status as Status
+    from frechet.models import TransportMap as TransportMap
     from frechet.problems import Bilevel as Bilevel
     from frechet.problems import BilevelPoint as BilevelPoint
     from frechet.problems import Bounded as Bounded
@@ -65,7 +66,6 @@ if TYPE_CHECKING:
     from frechet.problems import Target as Target
     from frechet.problems import Training as Training
     from frechet.problems import Transport as Transport
-    from frechet.problems import TransportMap as TransportMap
     from frechet.problems import Tuning as Tuning
     from frechet.sampling import Samples as Samples
     from frechet.sampling import sample as sample
@@ -121,7 +121,6 @@ _KINDS = (
     "Target",
     "Training",
     "Transport",
-    "TransportMap",
     "Tuning",
 )
 _NAMES = {
@@ -137,6 +136,7 @@ _NAMES = {
     **dict.fromkeys(("Budget", "RunResult", "Trace", "run"), "frechet.core.run"),
     **dict.fromkeys(("Samples", "sample"), "frechet.sampling"),
     **dict.fromkeys(("Tuned", "Tuner", "tune"), "frechet.tuning"),
+    "TransportMap": "frechet.models",
     **dict.fromkeys(_KINDS, "frechet.problems"),
 }
 

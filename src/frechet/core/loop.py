@@ -26,7 +26,7 @@ class Progress(NamedTuple):
 
 def begin(problem: Problem, x0: PyTree[Array], solver: Solver, key: PRNGKeyArray) -> Progress:
     """The carry before the first step."""
-    state = solver.init(problem, x0, key=jax.random.split(key)[0] if solver.stochastic else key)
+    state = solver.init(problem, x0, key=jax.random.split(key)[0] if _draws(problem, solver) else key)
     return Progress(state, x0, jnp.zeros((), int), jnp.asarray(True))
 
 
@@ -34,7 +34,7 @@ def one_step(
     problem: Problem, solver: Solver, p: Progress, key: PRNGKeyArray, end: Int[Array, ""] | int
 ) -> Progress:
     """One step, unless ``end`` steps are done or the last one was not finite: then nothing."""
-    stepped = _step(problem, solver, p, _key_of_steps(solver, key))
+    stepped = _step(problem, solver, p, _key_of_steps(problem, solver, key))
     return tree.where(p.finite & (p.steps < end), stepped, p)
 
 
@@ -42,7 +42,7 @@ def advance(
     problem: Problem, solver: Solver, progress: Progress, n: Int[Array, ""], key: PRNGKeyArray
 ) -> Progress:
     """At most ``n`` steps; stops before the first one whose iterate is not finite."""
-    step_key = _key_of_steps(solver, key)
+    step_key = _key_of_steps(problem, solver, key)
     end = progress.steps + n
     return jax.lax.while_loop(
         lambda p: p.finite & (p.steps < end), lambda p: _step(problem, solver, p, step_key), progress
@@ -51,17 +51,22 @@ def advance(
 
 def _step(problem: Problem, solver: Solver, p: Progress, key: PRNGKeyArray) -> Progress:
     # The key depends on the step's number alone, so where chunks begin and end changes nothing.
-    state = solver.step(problem, p.state, key=_key_of_step(solver, key, p.steps))
+    state = solver.step(problem, p.state, key=_key_of_step(problem, solver, key, p.steps))
     finite = tree.all_finite(state.x)
     return Progress(state, tree.where(finite, state.x, p.x), p.steps + finite, finite)
 
 
-def _key_of_steps(solver: Solver, key: PRNGKeyArray) -> PRNGKeyArray:
-    return jax.random.split(key)[1] if solver.stochastic else key
+def _draws(problem: Problem, solver: Solver) -> bool:
+    """Whether steps draw: of a solver's own accord, or because the problem prescribes batches."""
+    return solver.stochastic or not problem.testable
 
 
-def _key_of_step(solver: Solver, key: PRNGKeyArray, step: Int[Array, ""]) -> PRNGKeyArray:
-    if solver.stochastic:
+def _key_of_steps(problem: Problem, solver: Solver, key: PRNGKeyArray) -> PRNGKeyArray:
+    return jax.random.split(key)[1] if _draws(problem, solver) else key
+
+
+def _key_of_step(problem: Problem, solver: Solver, key: PRNGKeyArray, step: Int[Array, ""]) -> PRNGKeyArray:
+    if _draws(problem, solver):
         return jax.random.fold_in(key, step)
     # Nothing should be drawn, and a hash is a sixth of what compiling a small solver takes. Who draws without
     # saying so still has another key each step.

@@ -25,10 +25,12 @@ class Problem(eqx.Module):
             derivative is the minimum-norm one.
         always_feasible: whether a lower objective is a better one wherever it is finite. Where constraints
             are met in the limit only, points are ranked by the residual.
+        objective_name: what reports call the objective.
     """
 
     isolated: ClassVar[bool] = True
     always_feasible: ClassVar[bool] = True
+    objective_name: ClassVar[str] = "objective"
 
     def objective(self, x: PyTree[Array]) -> Scalar:
         """The number people compare; a scalar."""

@@ -36,7 +36,7 @@ class Origin(enum.IntEnum):
 _ADVICE = {
     Ending.RUNNING: "still running",
     Ending.CONVERGED: "converged: the residual is at or below the tolerance",
-    Ending.MAX_STEPS: "max_steps: the step limit came before the tolerance; raise max_steps or loosen tol",
+    Ending.MAX_STEPS: "max_steps: the step limit came first; for a tolerance, raise max_steps or loosen tol",
     Ending.STALLED: "stalled: rounding allows no further progress; loosen tol, rescale, or use float64",
     Ending.NONFINITE: "nonfinite: x is the last finite iterate",
     Ending.BUDGET: "budget: the time or oracle budget is spent",

@@ -44,5 +44,4 @@ from frechet.problems.training import Target as Target
 from frechet.problems.training import Training as Training
 from frechet.problems.transport import Potentials as Potentials
 from frechet.problems.transport import Transport as Transport
-from frechet.problems.transport_map import TransportMap as TransportMap
 from frechet.problems.tuning import Tuning as Tuning

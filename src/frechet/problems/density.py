@@ -174,6 +174,11 @@ class Density(SmoothPart, Problem):
 
     # What it is measured by.
 
+    @property
+    def objective_name(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """What reports call the objective."""
+        return "R-hat less one" if self.moments is None else "error of moments"
+
     def objective(self, x: Chains) -> Scalar:
         if self.moments is None:
             worst = tree.largest(jax.tree.map(lambda r: r - 1, x.r_hat()))

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
@@ -75,6 +75,8 @@ class Training(Minimisation):
         >>> solution.x.round(2).tolist(), solution.status.name
         ([0.0, 1.0, 2.0, 3.0], 'max_steps')
     """
+
+    objective_name: ClassVar[str] = "training loss"
 
     loss: Callable
     data: PyTree[Array]

@@ -121,7 +121,7 @@ class Transport(Problem):
 
     def __init__(
         self,
-        cost: GroundCost | Array,
+        cost: GroundCost | Array | np.ndarray,
         a: Any = None,
         b: Any = None,
         regulariser: Regulariser | None = Entropic(),
@@ -135,9 +135,10 @@ class Transport(Problem):
                 f"regulariser must be one of frechet.transport or None, got a {type(regulariser).__name__}"
             )
         penalties = unbalanced if isinstance(unbalanced, tuple) else (unbalanced, unbalanced)
-        self.unbalanced = tuple(
+        sources, targets = (
             None if v is None else parameter("unbalanced", v, positive=True) for v in penalties
         )
+        self.unbalanced = sources, targets
         if any(v is not None for v in self.unbalanced) and regulariser is None:
             raise ValueError("unbalanced transport needs a regulariser such as frechet.transport.Entropic")
         self.cost = cost.stored()

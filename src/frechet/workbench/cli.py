@@ -464,12 +464,13 @@ def _show_problem(name: str, entry: Any) -> None:
 
     import jax
 
+    from frechet.problems.training import Training
     from frechet.workbench import suite
     from frechet.workbench.comparing.loading import load_optimizers, load_solvers
 
     with jax.enable_x64(True):
         case = suite.load(name)
-        cast = load_solvers(None) if case.problem.testable else load_optimizers()
+        cast = load_optimizers() if isinstance(case.problem, Training) else load_solvers(None)
         fitting = [n for n, (_, solver) in cast.items() if solver.fits(case.problem) is None]
     facts = {
         "what it is": inspect.getdoc(entry.make),

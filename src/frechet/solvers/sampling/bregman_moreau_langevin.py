@@ -12,10 +12,12 @@ from frechet.convex.hypentropy import Hypentropy
 from frechet.convex.legendre import Legendre
 from frechet.core import tree
 from frechet.problems.density import Density
+from frechet.solvers.sampling.langevin import LangevinSampler, positive_or_none
+from frechet.solvers.sampling.mirrored import relative
 from frechet.solvers.sampling.sampler import Sampler
 
 
-class BregmanMoreauLangevin(Sampler):
+class BregmanMoreauLangevin(LangevinSampler):
     r"""Bregman-Moreau Langevin algorithms for $e^{-f-g}$, with $f$ smooth relative to a geometry.
 
     With $U_\lambda = f + g_\lambda$, where $g_\lambda$ is the left or right Bregman-Moreau envelope of $g$
@@ -40,8 +42,9 @@ class BregmanMoreauLangevin(Sampler):
     Args:
         mirror: $\varphi$.
         envelope: $\psi$; the same when left out.
-        step_size: $\gamma$.
-        smoothing: $\lambda$.
+        step_size: $\gamma$; None takes a fifth of $1/(L + 1/\lambda)$.
+        smoothing: $\lambda$; None takes $1/L$, with the largest curvature of $f$ relative to $\varphi$ where
+            a chain starts for $L$, or that of 1 where $f$ is flat: name it there.
         right: whether the envelope is the right one.
         mirrorless: whether steps are made in primal coordinates.
 
@@ -54,7 +57,7 @@ class BregmanMoreauLangevin(Sampler):
         >>> import frechet as fr
         >>> laplace = fr.Density(lambda x: 0.0 * jnp.sum(x), fr.convex.L1(1.0))
         >>> chains = laplace.chains(jnp.zeros(1), 500)
-        >>> x = fr.solve(laplace, chains, BregmanMoreauLangevin(), max_steps=400).x
+        >>> x = fr.solve(laplace, chains, BregmanMoreauLangevin(None, None, 0.05, 0.05), max_steps=400).x
         >>> 0.9 < float(jnp.mean(jnp.abs(x.position))) < 1.2
         True
     """
@@ -63,10 +66,24 @@ class BregmanMoreauLangevin(Sampler):
 
     mirror: Legendre = eqx.field(default_factory=Hypentropy)
     envelope: Legendre | None = None
-    step_size: Any = 0.05
-    smoothing: Any = 0.05
+    smoothing: Any = None
     right: bool = eqx.field(default=False, static=True)
     mirrorless: bool = eqx.field(default=False, static=True)
+
+    def __init__(
+        self,
+        mirror: Legendre | None = None,
+        envelope: Legendre | None = None,
+        step_size: Any = None,
+        smoothing: Any = None,
+        *,
+        right: bool = False,
+        mirrorless: bool = False,
+    ):
+        self.mirror = Hypentropy() if mirror is None else mirror
+        self.envelope = envelope
+        self.step_size, self.smoothing = positive_or_none(step_size), positive_or_none(smoothing)
+        self.right, self.mirrorless = right, mirrorless
 
     @classmethod
     def presets(cls) -> dict[str, Sampler]:
@@ -75,25 +92,48 @@ class BregmanMoreauLangevin(Sampler):
             "BregmanMoreauLangevin(mirrorless, right)": cls(right=True, mirrorless=True),
         }
 
+    def lengths(self) -> tuple[Any, ...]:
+        return (self.step_size, self.smoothing)
+
+    def begin(
+        self, problem: Density, position: PyTree[Array], curvature: Any
+    ) -> tuple[PyTree[Array], dict[str, Any]]:
+        return relative(curvature, self.mirror, position), {}
+
+    def roughness(self, curvature: Any) -> Any:
+        return curvature + 1 / self.smoothing_at(curvature)
+
+    def smoothing_at(self, curvature: Any) -> Any:
+        r"""$\lambda$, the user's or that for a relative curvature."""
+        return 1 / curvature if self.smoothing is None else self.smoothing
+
+    def slope(
+        self, problem: Density, x: PyTree[Array], curvature: Any
+    ) -> tuple[PyTree[Array], dict[str, int]]:
+        gradient = problem.gradient(x)
+        if "smooth" in problem.offers():
+            return gradient, {"gradient": 1}
+        of = problem.right_envelope_gradient if self.right else problem.left_envelope_gradient
+        geometry = self.mirror if self.envelope is None else self.envelope
+        envelope = of(geometry, x, self.smoothing_at(curvature))
+        return tree.axpy(1, envelope, gradient), {"gradient": 1, "prox": 1}
+
     def move(
         self, problem: Density, position: PyTree[Array], memory: PyTree[Array], key: PRNGKeyArray
     ) -> tuple[PyTree[Array], PyTree[Array], dict[str, Any]]:
-        x, gradient, cost = position, problem.gradient(position), {"gradient": 1}
-        if "smooth" not in problem.offers():
-            of = problem.right_envelope_gradient if self.right else problem.left_envelope_gradient
-            envelope = of(self.mirror if self.envelope is None else self.envelope, x, self.smoothing)
-            gradient, cost = tree.axpy(1, envelope, gradient), {"gradient": 1, "prox": 1}
+        x, step = position, self.step_at(memory)
+        gradient, cost = self.slope(problem, x, memory)
         noise = optax.tree.random_like(key, x)
-        curvature, scale = self.mirror.curvature(x), jnp.sqrt(2 * self.step_size)
+        curvature, scale = self.mirror.curvature(x), jnp.sqrt(2 * step)
         if not self.mirrorless:
-            dual = tree.axpy(-self.step_size, gradient, self.mirror.mirror(x))
+            dual = tree.axpy(-step, gradient, self.mirror.mirror(x))
             moved = jax.tree.map(lambda y, h, xi: y + scale * jnp.sqrt(h) * xi, dual, curvature, noise)
             return _like(self.mirror.inverse(moved), x), memory, cost
         # The divergence of the inverse metric, one coordinate's derivative each.
         inverse = lambda x: jax.tree.map(lambda h: 1 / h, self.mirror.curvature(x))  # noqa: E731
         drift = jax.jvp(inverse, (x,), (jax.tree.map(jnp.ones_like, x),))[1]
         moved = jax.tree.map(
-            lambda x, h, u, d, xi: x - self.step_size * (u / h - d) + scale / jnp.sqrt(h) * xi,
+            lambda x, h, u, d, xi: x - step * (u / h - d) + scale / jnp.sqrt(h) * xi,
             *(x, curvature, gradient, drift, noise),
         )
         return _like(moved, x), memory, cost

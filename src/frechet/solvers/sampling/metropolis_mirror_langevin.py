@@ -12,17 +12,19 @@ from frechet.convex.hypentropy import Hypentropy
 from frechet.convex.legendre import Legendre
 from frechet.core import tree
 from frechet.problems.density import Density
-from frechet.solvers.sampling.sampler import Sampler
+from frechet.solvers.sampling.langevin import LangevinSampler, positive_or_none
+from frechet.solvers.sampling.mirrored import relative
 
 
 class _Seen(NamedTuple):
-    """``f + g`` and the gradient of ``f`` where a chain is."""
+    """``f + g`` and the gradient of ``f`` where a chain is, and its step size."""
 
     potential: Scalar
     gradient: PyTree[Array]
+    step: Any
 
 
-class MetropolisMirrorLangevin(Sampler):
+class MetropolisMirrorLangevin(LangevinSampler):
     r"""The Metropolis-adjusted mirror Langevin algorithm (MAMLA), unbiased on constrained sets.
 
     A step of mirror Langevin Monte Carlo is a proposal,
@@ -36,7 +38,8 @@ class MetropolisMirrorLangevin(Sampler):
 
     Args:
         mirror: $\varphi$; its domain is where chains live and has to hold the start.
-        step_size: $\gamma$.
+        step_size: $\gamma$; None takes $d^{-1/3}/L$ in $d$ dimensions, with the largest curvature $L$ of $f$
+            relative to $\varphi$ where a chain starts, or that of 1 where $f$ is flat.
 
     Source: Srinivasan, Wibisono, Wilson 2024, Fast sampling from constrained spaces using the
     Metropolis-adjusted mirror Langevin algorithm, arXiv 2312.08823.
@@ -53,45 +56,62 @@ class MetropolisMirrorLangevin(Sampler):
 
     needs: ClassVar[frozenset[str]] = frozenset({"gradient", "potential"})
 
-    mirror: Legendre = eqx.field(default_factory=Hypentropy)
-    step_size: Any = 0.1
+    share: ClassVar[float] = 1.0
 
-    def prepare(
-        self, problem: Density, position: PyTree[Array], key: PRNGKeyArray
+    mirror: Legendre = eqx.field(default_factory=Hypentropy)
+
+    def __init__(self, mirror: Legendre | None = None, step_size: Any = None):
+        self.mirror = Hypentropy() if mirror is None else mirror
+        self.step_size = positive_or_none(step_size)
+
+    def begin(
+        self, problem: Density, position: PyTree[Array], curvature: Any
     ) -> tuple[_Seen, dict[str, Any]]:
-        return _Seen(*problem.potential_and_gradient(position)), {"value": 1, "gradient": 1}
+        potential, gradient = problem.potential_and_gradient(position)
+        step = self.step_at(relative(curvature, self.mirror, position))
+        if self.step_size is None:
+            step = step / sum(v.size for v in jax.tree.leaves(position)) ** (1 / 3)
+        step = jnp.asarray(step, potential.dtype)
+        return _Seen(potential, gradient, step), {"value": 1, "gradient": 1}
+
+    def slope(
+        self, problem: Density, x: PyTree[Array], curvature: Any
+    ) -> tuple[PyTree[Array], dict[str, int]]:
+        return problem.gradient(x), {"gradient": 1}
 
     def move(
         self, problem: Density, position: PyTree[Array], memory: _Seen, key: PRNGKeyArray
     ) -> tuple[PyTree[Array], _Seen, dict[str, Any]]:
         draw, decide = jax.random.split(key)
-        mean, curvature = self._proposal(position, memory.gradient)
+        step = memory.step
+        mean, curvature = self._proposal(position, memory)
         noise = optax.tree.random_like(draw, position)
-        scale = jnp.sqrt(2 * self.step_size)
+        scale = jnp.sqrt(2 * step)
         dual = jax.tree.map(
             lambda y, h, xi: (y + scale * jnp.sqrt(h) * xi).astype(y.dtype), *(mean, curvature, noise)
         )
         ahead = self.mirror.inverse(dual)
-        seen = _Seen(*problem.potential_and_gradient(ahead))
-        forward = self._log_density(dual, self.mirror.curvature(ahead), mean, curvature)
-        back = self._proposal(ahead, seen.gradient)
-        backward = self._log_density(self.mirror.mirror(position), curvature, *back)
+        seen = _Seen(*problem.potential_and_gradient(ahead), step)
+        forward = _log_density(dual, self.mirror.curvature(ahead), mean, curvature, step)
+        back = self._proposal(ahead, seen)
+        backward = _log_density(self.mirror.mirror(position), curvature, *back, step)
         ratio = memory.potential - seen.potential + backward - forward
         # NaN, as of a proposal that rounding has put onto the boundary, is no reason to go there.
         accepted = jnp.log(jax.random.uniform(decide, dtype=ratio.dtype)) < ratio
         moved, seen = tree.where(accepted, (ahead, seen), (position, memory))
         return moved, seen, {"value": 1, "gradient": 1}
 
-    def _proposal(self, x: PyTree[Array], gradient: PyTree[Array]) -> tuple[PyTree[Array], PyTree[Array]]:
+    def _proposal(self, x: PyTree[Array], seen: _Seen) -> tuple[PyTree[Array], PyTree[Array]]:
         """Mean and, but for 2 gamma, variance of the next point's dual coordinates."""
-        return tree.axpy(-self.step_size, gradient, self.mirror.mirror(x)), self.mirror.curvature(x)
+        return tree.axpy(-seen.step, seen.gradient, self.mirror.mirror(x)), self.mirror.curvature(x)
 
-    def _log_density(
-        self, dual: PyTree[Array], jacobian: PyTree[Array], mean: PyTree[Array], variance: PyTree[Array]
-    ) -> Scalar:
-        """Of proposing the point with these dual coordinates, but for a constant."""
-        terms = jax.tree.map(
-            lambda y, j, m, v: jnp.sum(jnp.log(j) - jnp.log(v) / 2 - (y - m) ** 2 / (4 * self.step_size * v)),
-            *(dual, jacobian, mean, variance),
-        )
-        return jnp.asarray(sum(jax.tree.leaves(terms), 0.0))
+
+def _log_density(
+    dual: PyTree[Array], jacobian: PyTree[Array], mean: PyTree[Array], variance: PyTree[Array], step: Scalar
+) -> Scalar:
+    """Of proposing the point with these dual coordinates, but for a constant."""
+    terms = jax.tree.map(
+        lambda y, j, m, v: jnp.sum(jnp.log(j) - jnp.log(v) / 2 - (y - m) ** 2 / (4 * step * v)),
+        *(dual, jacobian, mean, variance),
+    )
+    return jnp.asarray(sum(jax.tree.leaves(terms), 0.0))

@@ -146,7 +146,7 @@ def command(
     words += ["--budget", show_budget(plan.budget), "--seeds", str(plan.seeds)]
     if plan.asked_trials is not None:
         words += ["--trials", str(plan.asked_trials)]
-    elif not any(p.testable for p in plan.problems):
+    elif all(p.trained for p in plan.problems):
         words += ["--trials", str(tuning.TRIALS)]
     words += ["--tol", "auto" if plan.tol is None else f"{plan.tol:g}"]
     words += ["--precision", plan.precision, "--engine", engine]

@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import Any
 
 from frechet.core.space import Choice, LogUniform, Uniform
-from frechet.problems.training import Target
+from frechet.problems.training import Target, Training
 from frechet.workbench.comparing import fingerprint, tuning
 from frechet.workbench.comparing.loading import (
     Loaded,
@@ -102,6 +102,10 @@ class ProblemCard:
     """The trace's column that says how good a point is."""
     target: Target | None = None
     """What counts as solved where there is no optimality map."""
+    trained: bool = False
+    """Whether it is a model that optimizers train, with settings tuned by trials."""
+    objective_name: str = "objective"
+    """What its objective is called."""
 
     @property
     def more_is_better(self) -> bool:
@@ -299,8 +303,8 @@ def make_plan(
                     f"two problems are called {card.name}; give the files or functions different names"
                 )
             cards.append(card)
-            cast = asked or (load_solvers(None) if card.testable else load_optimizers())
-            count = (0 if card.testable else tuning.TRIALS) if trials is None else trials
+            cast = asked or (load_optimizers() if card.trained else load_solvers(None))
+            count = (tuning.TRIALS if card.trained else 0) if trials is None else trials
             for name, (found_by, solver) in cast.items():
                 reason = solver.fits(one.problem)
                 space = getattr(solver, "space", {})
@@ -385,7 +389,7 @@ def _load(references: list[str], precision: str | None) -> tuple[list[Loaded], s
     for chosen in ("float64", "float32") if precision is None else (precision,):
         with jax.enable_x64(chosen == "float64"):
             loaded = [load_problem(reference) for reference in references]
-        if precision is not None or any(one.problem.testable for one in loaded):
+        if precision is not None or any(not isinstance(one.problem, Training) for one in loaded):
             break  # models are trained in float32, all else is solved in float64
     return loaded, chosen
 
@@ -428,6 +432,8 @@ def _examine(loaded: Any) -> tuple[ProblemCard, float | None]:
         testable=problem.testable,
         watched="residual" if problem.testable else _watched(target, measures),
         target=target,
+        trained=isinstance(problem, Training),
+        objective_name=problem.objective_name,
     )
     return card, float(start) if np.isfinite(start) else None
 

@@ -9,8 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Scalar
 
-from frechet.models import ICNN, AffineMap, ConvexPotentials, CycleFit, Residual
-from frechet.problems import TransportMap
+from frechet.models import ICNN, AffineMap, ConvexPotentials, CycleFit, Residual, TransportMap
 from frechet.problems.training import Target
 from frechet.transport import CostFunction
 from frechet.workbench.suite.registry import Case, problem

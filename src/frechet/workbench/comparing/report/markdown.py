@@ -90,7 +90,7 @@ def _training(comparison: Comparison, index: int) -> list[str]:
     heads, rows = training_table(comparison, index)
     least = ""
     if math.isfinite(reference.value):
-        least = f" The least training loss found is {reference.value:.4g} ({reference.source})."
+        least = f" The least {card.objective_name} found is {reference.value:.4g} ({reference.source})."
     return [
         f"## {card.name}",
         "",

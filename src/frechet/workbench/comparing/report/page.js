@@ -449,7 +449,7 @@
     const { key: height, label: watched } = data.heights.find((h) => h.key === data.problems[p].height);
     const loss = height !== "objective"; // else it is there already
     const heads = [["Solver", ""], ...columns.slice(0, 2).map((c) => [capital(c.label), "number"]), [`Final ${watched}`, "number"],
-      ["State", "number"], ["A step", "number"], ["Diverged", "number"], ...(loss ? [["Training loss", "number"]] : []), ["Status", ""],
+      ["State", "number"], ["A step", "number"], ["Diverged", "number"], ...(loss ? [[capital(data.problems[p].objective), "number"]] : []), ["Status", ""],
       ...columns.slice(2).map((c) => [capital(c.label), "number"]), ["Ran", "number"], ["Compile", "number"], ["Settings", ""]];
     fill(table, heads, ranOn(p).map((s) => {
       const end = data.ends[p][s], { first, rest, last } = trainedCells(end);

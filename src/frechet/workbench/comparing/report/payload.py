@@ -56,16 +56,17 @@ def _heights(comparison: Comparison) -> list[dict[str, Any]]:
     """
     cards = comparison.plan.problems
     watched = [c.watched for c in cards if not c.testable]
-    trained = len(watched) == len(cards)
+    measured = len(watched) == len(cards)
+    names = {c.objective_name for c in cards}
     fixed = [
         {"key": "gap", "label": "gap", "log": True},
         {"key": "residual", "label": "residual", "log": True},
-        {"key": "objective", "label": "training loss" if trained else "objective", "log": False},
+        {"key": "objective", "label": names.pop() if len(names) == 1 else "objective", "log": False},
     ]
     seen = [*watched, *(c for r in comparison.records for c in r.columns)]
     named = dict.fromkeys(c for c in seen if c.startswith("measure_"))
     heights = fixed + [{"key": c, "label": show_height(c), "log": False} for c in named]
-    if not trained:
+    if not measured:
         return heights
     own = [{"key": "own", "label": "own measure", "log": False}] if len(set(watched)) > 1 else []
     return [*own, *sorted(heights, key=lambda h: h["key"] not in watched)]
@@ -82,6 +83,7 @@ def _problem(comparison: Comparison, index: int) -> dict[str, Any]:
         "feasible": card.always_feasible,
         "reference": rounded(reference.value, 9),
         "trained": not card.testable,
+        "objective": card.objective_name,
         "height": "gap" if card.testable else card.watched,
         "more": card.more_is_better,
         "target": target and {"key": column(target.measure), "value": rounded(target.value)},
@@ -237,7 +239,8 @@ def fairness(comparison: Comparison) -> list[str]:
     """The rules every run was held to, as sentences."""
     plan = comparison.plan
     testable = [p for p in plan.problems if p.testable]
-    trained = len(testable) < len(plan.problems)
+    trained = any(p.trained for p in plan.problems)
+    sampled = any(not (p.testable or p.trained) for p in plan.problems)
     rules = [
         "Every solver starts from the same point, in the same precision, with the same seeds and budget."
         + (" Where a problem draws its start, each seed has its own, the same for all." if trained else ""),
@@ -261,6 +264,12 @@ def fairness(comparison: Comparison) -> list[str]:
             "that the optimizer keeps, as a multiple of the parameters'; a step's cost is the median over "
             "the run, without compilation, and beside it the multiple of the cheapest solver's.",
         ]
+    if sampled:
+        rules.append(
+            "A sampler has no residual: runs end when their budget is spent. They are judged by the errors "
+            "of the moments along the way, in units of the density's standard deviations, where true moments "
+            "are known, else by how well chains agree; a bias that moves cannot remove stays in it."
+        )
     rules += [
         "Costs are medians over seeds, shown with the least and the greatest; where a solver draws "
         "nothing at random, seeds are repeated timings.",

@@ -9,6 +9,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree, Scalar
 
 from frechet.convex.parameters import floating, parameter
+from frechet.metrics.monge_gap import monge_gap
+from frechet.metrics.sinkhorn_divergence import sinkhorn_divergence
 from frechet.problems.batched import mean_over_batches
 from frechet.problems.training import Target, Training
 from frechet.transport.cost_functions import SquaredEuclidean
@@ -155,15 +157,9 @@ class _Terms(eqx.Module):
         return cls(cost, strength * of_fit, strength * of_gap, debiased)
 
     def divergence(self, images: Array, y: Array, **how: Any) -> Scalar:
-        from frechet.metrics import (
-            sinkhorn_divergence,
-        )  # metrics solve problems: they are a floor of kinds up
-
         return sinkhorn_divergence(images, y, epsilon=self.of_fit, relative=False, **how)
 
     def gap(self, x: Array, images: Array, **how: Any) -> Scalar:
-        from frechet.metrics.monge_gap import monge_gap
-
         how |= {"cost": self.cost, "epsilon": self.of_gap, "relative": False, "debiased": self.debiased}
         return monge_gap(x, images, **how)
 
