@@ -93,7 +93,7 @@ def response(
     flat, unravel = ravel_pytree(x)
 
     def F(leaves: list[Array], z: Array) -> Array:
-        return ravel_pytree(problem_of(leaves).equations(unravel(z)))[0]
+        return ravel_pytree(problem_of(leaves).conditions(unravel(z)))[0]
 
     rhs = -jax.jvp(lambda leaves: F(leaves, flat), (theta,), (theta_dot,))[1]
     # Under vmap it is batched wherever the Jacobian is: Equinox cannot transpose a solve where it is not.

@@ -45,7 +45,7 @@ class Problem(eqx.Module):
         """Whether it has an optimality map, by which a point can be told to be a solution."""
         return type(self).optimality is not Problem.optimality
 
-    def equations(self, x: PyTree[Array]) -> PyTree[Array]:
+    def conditions(self, x: PyTree[Array]) -> PyTree[Array]:
         """A map with the zeros of `optimality`, which solutions are differentiated through.
 
         A kind whose optimality map measures errors in other units may have another, of symmetric Jacobian.
@@ -69,7 +69,7 @@ class Problem(eqx.Module):
         return tree.all_finite(self)
 
     def symmetric_parts(self, x: PyTree[Array]) -> tuple[Callable, Callable] | None:
-        r"""Symmetric $D$ and $H$, as products, with $\partial_x$ ``equations`` $= I - D(I - H)$ at ``x``.
+        r"""Symmetric $D$ and $H$, as products, with $\partial_x$ ``conditions`` $= I - D(I - H)$ at ``x``.
 
         Where a problem can name them, implicit derivatives in many unknowns use conjugate gradients.
         """

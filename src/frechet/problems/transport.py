@@ -314,7 +314,7 @@ class Transport(Problem):
         """Plans that are on their way to their marginals cannot be ranked by cost; potentials can."""
         return self.regulariser is not None
 
-    def equations(self, x: Potentials) -> Potentials:
+    def conditions(self, x: Potentials) -> Potentials:
         P = None
         if self.regulariser is None:
             P = self.plan(x)
@@ -333,13 +333,13 @@ class Transport(Problem):
         return Potentials(rows, columns, jnp.where(slack < P, slack, P))
 
     def optimality(self, x: Potentials) -> Potentials:
-        e = self.equations(x)
+        e = self.conditions(x)
         return Potentials(e.f / jnp.sqrt(self.a), e.g / jnp.sqrt(self.b), e.plan)
 
     def symmetric_parts(self, x: Potentials) -> tuple[Callable, Callable] | None:
         if self.regulariser is None:
             return None
-        return lambda v: v, jax.linearize(self.equations, x)[1]
+        return lambda v: v, jax.linearize(self.conditions, x)[1]
 
     def measures(self, x: Potentials) -> dict[str, Scalar]:
         r = self.report(x)
