@@ -57,6 +57,6 @@ $(BIN)/python:
 $(STAMPS)/dev $(STAMPS)/benchmarks: requirements/torch.txt
 
 $(STAMPS)/%: requirements/%.txt pyproject.toml | $(BIN)/python
-	$(BIN)/pip install --quiet --disable-pip-version-check $(addprefix -r ,$(filter %.txt,$^))
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --editable .
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-compile $(addprefix -r ,$(filter %.txt,$^))
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-compile --no-deps --editable .
 	@mkdir -p $(STAMPS) && touch $@

@@ -103,7 +103,7 @@ def test_too_small_an_epsilon_names_the_smallest_that_works():
         fr.Transport(C, A, B, Entropic(1e-8))
     least = 32 * np.finfo(np.float32).eps * np.float32(C).max()
     problem = _entropic(np.float32(C), A, B, float(least) * 1.0001)
-    solution = fr.solve(problem, problem.initial(), ACCELERATED, max_steps=60)
+    solution = fr.solve(problem, problem.initial(), ACCELERATED, max_steps=600)
     report = problem.report(solution.x)
     assert solution.status.name != "nonfinite" and float(report.marginal_error) < 0.2
     assert all(np.isfinite(float(v)) for v in (report.objective, report.duality_gap, solution.residual))

@@ -53,7 +53,7 @@ def monge_gap(
             $O(n^3)$.
         relative: whether ``epsilon`` is in units of the mean cost, a constant for derivatives.
         debiased: whether to use the Sinkhorn divergence; for symmetric costs.
-        solver: Sinkhorn's algorithm when left out.
+        solver: the problem's default one when left out.
         tol: error of the marginals to reach; the square root of the dtype's epsilon when left out.
         max_steps: most steps to take.
 

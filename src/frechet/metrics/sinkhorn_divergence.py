@@ -54,7 +54,7 @@ def sinkhorn_divergence(
         epsilon: $\varepsilon > 0$.
         relative: whether ``epsilon`` is in units of the mean cost between the clouds, taken for a constant
             in derivatives. For a loss that keeps its meaning while clouds move give units of the cost.
-        solver: of the term between the clouds; Sinkhorn's algorithm when left out.
+        solver: of the term between the clouds; the problem's default one when left out.
         tol: error of the marginals to reach; of potentials with a smaller one the value's error is of second
             order. Left out, the square root of the dtype's epsilon.
         max_steps: most steps for each term.

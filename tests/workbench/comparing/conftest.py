@@ -129,7 +129,8 @@ def make_training_comparison(folder: Path, mixed: bool = False, seeds: int = 3) 
     """Three training methods of known accuracy, of which ``fixed`` has no space; with a solvable problem."""
     card = ProblemCard(
         "net", "A net", "a book", "Training", "key of net", 1000, "float32", {}, None,
-        testable=False, watched="measure_accuracy", target=Target("accuracy", 0.9, at_least=True),
+        testable=False, trained=True, objective_name="training loss",
+        watched="measure_accuracy", target=Target("accuracy", 0.9, at_least=True),
     )  # fmt: skip
     solved = make_comparison(folder, problems=1, seeds=seeds)
     rates = [1e-3, 1e-4, 1e-2, 1e-1]

@@ -203,7 +203,7 @@ def test_configurations_begin_with_the_defaults_and_fill_the_space():
     assert configurations(SPACE, {}, 0) == []
 
 
-CARD = ProblemCard("p", "P", "", "Training", "k", 3, "float32", {}, None, testable=False,
+CARD = ProblemCard("p", "P", "", "Training", "k", 3, "float32", {}, None, testable=False, trained=True,
                    watched="measure_accuracy", target=Target("accuracy", 0.9, at_least=True))  # fmt: skip
 
 

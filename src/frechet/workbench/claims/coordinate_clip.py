@@ -71,6 +71,7 @@ def rayleigh() -> Evidence:
     SYSTEM,
     "on that quadratic 200 steps at the best of 25 learning rates end above 400 unclipped, below 1e-11 with "
     "2 % or 10 % clipped, and above 1000 with half clipped",
+    fast=False,
 )
 def descent() -> Evidence:
     steps, rates = 200, np.logspace(-5, 1, 25)

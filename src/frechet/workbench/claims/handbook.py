@@ -236,7 +236,11 @@ def drawn(maker: Callable[[jax.Array], Instance]) -> Instance:
     return jax.jit(jax.vmap(maker))(jnp.arange(INSTANCES))
 
 
-@claim(SYSTEM, "every theorem's bound holds along the run, on 20 random instances that meet its assumptions")
+@claim(
+    SYSTEM,
+    "every theorem's bound holds along the run, on 20 random instances that meet its assumptions",
+    fast=False,
+)
 def bounds() -> Evidence:
     rows, drawn_once = [], functools.cache(drawn)
     for row in theorems():
@@ -319,7 +323,9 @@ def rates() -> Evidence:
 
 
 @claim(
-    SYSTEM, "the noise floor of constant-step SGD is proportional to the step: slope 1 over a decade and more"
+    SYSTEM,
+    "the noise floor of constant-step SGD is proportional to the step: slope 1 over a decade and more",
+    fast=False,
 )
 def noise_floor() -> Evidence:
     instance = least_squares(jnp.asarray(0), n=200, p=5)

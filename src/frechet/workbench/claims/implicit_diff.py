@@ -137,7 +137,9 @@ def peers() -> Evidence:
 
 
 @claim(
-    SYSTEM, "each kind of optimality map gives the right derivative, to the accuracy of finite differences"
+    SYSTEM,
+    "each kind of optimality map gives the right derivative, to the accuracy of finite differences",
+    fast=False,
 )
 def catalogue() -> Evidence:
     X, y = _regression()

@@ -100,7 +100,9 @@ def relaxation() -> Evidence:
 
 
 @claim(
-    SYSTEM, "semi-dual and plan are POT's, to 1e-10, for k = 2, 3 at its potentials; the maximum is no lower"
+    SYSTEM,
+    "semi-dual and plan are POT's, to 1e-10, for k = 2, 3 at its potentials; the maximum is no lower",
+    fast=False,
 )
 def peer() -> Evidence:
     C, a, b = _data()
