@@ -1,4 +1,4 @@
-"""Runs an example of the gallery: ``script`` is its path, ``picture`` and ``printed`` where its output goes."""
+"""Runs an example of the gallery; ``script`` is its path, ``picture`` and ``printed`` where output goes."""
 
 import contextlib
 import os
