@@ -7,7 +7,7 @@ import pytest
 from scipy.special import logsumexp
 
 import frechet as fr
-from frechet.solvers import Sinkhorn
+from frechet.solvers import OverrelaxedSinkhorn, Sinkhorn
 from frechet.transport import Entropic, PointCloud
 
 RNG = np.random.default_rng(0)
@@ -48,7 +48,9 @@ def _sweeps(epsilon, count):
 def test_the_plan_is_that_of_numpy_whatever_the_way(double):
     """By products with a plan, in the log domain, mixed, and neither."""
     want = _sweeps(0.02 * C.max(), 5000)[0]
-    for solver, cost in ((Sinkhorn(), C), (PLAIN, C), (Sinkhorn(), PointCloud(X, Y, keep=False))):
+    cloud = PointCloud(X, Y, keep=False)
+    cases = (Sinkhorn(), C), (PLAIN, C), (Sinkhorn(), cloud), (OverrelaxedSinkhorn(), C)
+    for solver, cost in (*cases, (OverrelaxedSinkhorn(), cloud)):
         problem = _problem(0.02, cost)
         _, x = _products(problem, solver, 1e-11)
         np.testing.assert_allclose(problem.plan(x), want, atol=1e-11)

@@ -1,18 +1,18 @@
 """Sinkhorn's algorithm: accelerated, with epsilon scaling, as fast as products and as safe as logarithms."""
 
-from collections.abc import Callable
 from typing import ClassVar, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, Scalar
+from jaxtyping import Array, Bool, Int, PRNGKeyArray, Scalar
 
 from frechet.core import tree
 from frechet.core.calls import Calls
 from frechet.core.solver import Solver, State
 from frechet.problems.transport import Potentials, Transport
 from frechet.solvers.fixed_point.mixing_memory import MixingMemory
+from frechet.solvers.transport.half_sweeps import HalfSweeps, half_sweeps, resolution
 
 FIRST, RATIO = 1 / 64, 1 / 4
 """The first epsilon, in units of the largest cost, and that between one and the next."""
@@ -20,8 +20,6 @@ ENOUGH = 0.03
 """The error of the marginals at which epsilon is lowered; that, of the default tolerance, ends a step."""
 GROWTH = 2.0
 """How far above its smallest the error of a mixed point may be."""
-
-Sweep = Callable[[Array], tuple[Array, Array, Bool[Array, ""]]]
 
 
 class SinkhornState(State):
@@ -65,10 +63,9 @@ class Sinkhorn(Solver):
     each pulled towards zero by $\rho/(\rho+\varepsilon)$ where a marginal is penalised. Its error falls by
     $1 - O(e^{-\|C\|/\varepsilon})$ a sweep at worst. Three things make it fast:
 
-    - Where costs are stored, a step absorbs its potentials in a plan $P$ and sweeps by products with it, as
-      $g = g_0 + \varepsilon\log(b/P^\top e^{(f-f_0)/\varepsilon})$: a tenth of the time of logarithms of
-      sums, with their safety, because a step ends where scalings get so large that underflow
-      might tell, and one whose plan has lost a row or column takes a sweep in the log domain.
+    - Where costs are stored, a step absorbs its potentials in a plan and sweeps by products with it, a tenth
+      of the time of logarithms of sums, with their safety: a step ends where scalings get so large that
+      underflow might tell, and one whose plan has lost a row or column takes a sweep in the log domain.
     - Anderson mixing of the last ``history`` sweeps, in the metric of the optimality map. A mixed point whose
       error is over twice the smallest is dropped with the memory, and a plain sweep follows.
     - From a start whose marginals are mostly wrong, $\varepsilon$ comes down by a quarter at a
@@ -131,16 +128,16 @@ class Sinkhorn(Solver):
     def step(self, problem: Transport, state: SinkhornState, *, key: PRNGKeyArray) -> SinkhornState:
         epsilon, x = state.epsilon, state.x
         level = problem.at_epsilon(epsilon)
-        sweep, passes = (_by_products if "plan" in problem.offers() else _by_passes)(level, x)
+        halves = half_sweeps(level, x)
         last = epsilon <= problem.epsilon
-        end = self._mix(level, sweep, x.f, last)
+        end = self._mix(level, halves, x.f, last)
         # Nothing accepted: the plan has underflowed.
         lost = ~jnp.isfinite(end.error)
         f = jax.lax.cond(lost, lambda: level.best_f(x.g), lambda: end.image)
         # Where epsilon is on its way, potentials that are best for its end have finite marginals there.
         g = jax.lax.cond(lost | ~last, lambda: problem.best_g(f), lambda: end.g)
         lower = jnp.maximum(problem.epsilon, RATIO * epsilon)
-        calls = state.calls.add(matvec=passes + 2 * end.count + 1 * lost + 1 * (lost | ~last))
+        calls = state.calls.add(matvec=halves.passes + 2 * end.count + 1 * lost + 1 * (lost | ~last))
         return SinkhornState(
             problem.centred(Potentials(f, g)),
             calls,
@@ -149,11 +146,11 @@ class Sinkhorn(Solver):
             (end.count == self.sweeps) & ~end.done,
         )
 
-    def _mix(self, level: Transport, sweep: Sweep, f: Array, last: Bool[Array, ""]) -> _Inner:
+    def _mix(self, level: Transport, halves: HalfSweeps, f: Array, last: Bool[Array, ""]) -> _Inner:
         weight = jnp.sqrt(level.a) / level.epsilon  # in this metric a residual is an error of marginals
         zero, inf = jnp.zeros((), jnp.int32), jnp.asarray(jnp.inf, f.dtype)
         eps = jnp.finfo(f.dtype).eps
-        floor = 32 * eps * (1 + jnp.max(jnp.abs(f)) / level.epsilon)  # potentials are not known any better
+        floor = resolution(level, f)
         memory = MixingMemory.empty(self.history, f.size, f.dtype) if self.history else None
         begun = _Inner(f, jnp.zeros_like(level.b), f, inf, inf, inf, memory, zero, jnp.asarray(False))
 
@@ -163,11 +160,12 @@ class Sinkhorn(Solver):
             if s.memory is not None:
                 trial = s.memory.mixed(s.image * weight, (s.image - s.f) * weight) / weight
                 trial = jnp.where(plain, s.image, trial)
-            g, image, ok = sweep(trial)
+            g, sound = halves.best_g(trial)
+            image, also = halves.best_f(g)
             residual = (image - trial) * weight
             error = jnp.sqrt(jnp.sum(residual**2))
             plain = plain | (s.memory is None)
-            taken = ok & jnp.isfinite(error) & (plain | (error <= GROWTH * s.best))
+            taken = sound & also & jnp.isfinite(error) & (plain | (error <= GROWTH * s.best))
             memory = s.memory
             if memory is not None:
                 moved = memory.learnt((trial - s.f) * weight, residual - (s.image - s.f) * weight)
@@ -196,29 +194,3 @@ class Sinkhorn(Solver):
     @classmethod
     def presets(cls) -> dict[str, Solver]:
         return {"Sinkhorn": cls(), "PlainSinkhorn": cls(history=0, scaling=False)}
-
-
-def _by_products(level: Transport, x: Potentials) -> tuple[Sweep, int]:
-    """Sweeps by products with the plan, and the passes that making it took."""
-    P = level.plan(x)
-    # A factor of this much on either side does not lift what has underflowed to where it tells.
-    most = -jnp.log(jnp.finfo(P.dtype).tiny) / 4
-
-    def sweep(f: Float[Array, " m"]) -> tuple[Array, Array, Bool[Array, ""]]:
-        u = (f - x.f) / level.epsilon
-        g = level.pulled(x.g + level.epsilon * jnp.log(level.b / level.transposed_product(P, jnp.exp(u))), 1)
-        v = (g - x.g) / level.epsilon
-        image = level.pulled(x.f + level.epsilon * jnp.log(level.a / level.product(P, jnp.exp(v))), 0)
-        return g, image, (jnp.max(jnp.abs(u)) <= most) & (jnp.max(jnp.abs(v)) <= most)
-
-    return sweep, 1
-
-
-def _by_passes(level: Transport, x: Potentials) -> tuple[Sweep, int]:
-    """Sweeps in the log domain."""
-
-    def sweep(f: Float[Array, " m"]) -> tuple[Array, Array, Bool[Array, ""]]:
-        g = level.best_g(f)
-        return g, level.best_f(g), jnp.asarray(True)
-
-    return sweep, 0
