@@ -85,7 +85,7 @@ def main() -> None:
     timed("SKROCK", S.SKROCK(), 5, case)
     timed("MALA", S.MALA(), 20, case)
     tuned = fr.solve(case.problem, case.x0, S.MALA(), max_steps=WARMUP)
-    mala_of_blackjax(case, float(jnp.exp(jnp.mean(tuned.state.memory.log_step))), 20)  # pyright: ignore
+    mala_of_blackjax(case, float(jnp.exp(jnp.mean(tuned.state.memory.pace.log_step))), 20)  # pyright: ignore
     timed("ProximalSampler", S.ProximalSampler(), 10, case)
     timed("HMC", S.BlackJAX("hmc"), 1, case)
     timed("NUTS", S.BlackJAX("nuts"), 1, case)

@@ -17,6 +17,7 @@ from frechet.core.solve import join, prepare, require_fit, split
 from frechet.core.solver import Solver
 from frechet.core.status import Ending, Status
 from frechet.problems.density import Chains, Density, Moments
+from frechet.solvers.sampling.pace import Pace
 
 
 class Samples(eqx.Module):
@@ -167,7 +168,8 @@ def _sample_flat(static: tuple, dynamic: list) -> Samples:
 def _tally(progress: loop.Progress) -> tuple[Any, Any]:
     """Moves, and probabilities of acceptance summed, of a sampler that remembers them."""
     memory = getattr(progress.state, "memory", None)
-    return getattr(memory, "moves", None), getattr(memory, "accepted", None)
+    pace = memory if isinstance(memory, Pace) else getattr(memory, "pace", None)
+    return (None, None) if pace is None else (pace.moves, pace.accepted)
 
 
 _sample = jax.jit(_sample_flat, static_argnums=0)

@@ -95,6 +95,11 @@ class Tridiagonal(NamedTuple):
     off_diagonal: Float[Array, " steps-1"]
     basis: PyTree[Array]
 
+    @property
+    def matrix(self) -> Float[Array, "steps steps"]:
+        """All of it, dense."""
+        return jnp.diag(self.diagonal) + jnp.diag(self.off_diagonal, 1) + jnp.diag(self.off_diagonal, -1)
+
 
 def lanczos(product: Product, start: PyTree[Array], steps: int) -> Tridiagonal:
     r"""Lanczos' tridiagonalisation with full reorthogonalisation, so that no eigenvalue appears twice.
@@ -118,8 +123,7 @@ def lanczos(product: Product, start: PyTree[Array], steps: int) -> Tridiagonal:
     Example:
         >>> H = jnp.diag(jnp.array([1.0, 2.0, 5.0]))
         >>> T = lanczos(lambda v: H @ v, jnp.ones(3), 3)
-        >>> matrix = jnp.diag(T.diagonal) + jnp.diag(T.off_diagonal, 1) + jnp.diag(T.off_diagonal, -1)
-        >>> bool(jnp.allclose(T.basis @ H @ T.basis.T, matrix, atol=1e-5))
+        >>> bool(jnp.allclose(T.basis @ H @ T.basis.T, T.matrix, atol=1e-5))
         True
     """
     if steps < 1:
@@ -195,8 +199,7 @@ def stochastic_lanczos(
 
     def one(key: PRNGKeyArray) -> tuple[Array, Array]:
         T = lanczos(product, optax.tree.random_like(key, like, jax.random.rademacher), steps)
-        matrix = jnp.diag(T.diagonal) + jnp.diag(T.off_diagonal, 1) + jnp.diag(T.off_diagonal, -1)
-        nodes, vectors = jnp.linalg.eigh(matrix)
+        nodes, vectors = jnp.linalg.eigh(T.matrix)
         return nodes, vectors[0] ** 2
 
     return Spectrum(*jax.lax.map(one, jax.random.split(key, probes)))

@@ -40,8 +40,7 @@ def first(
     size = sum(v.size for v in jax.tree.leaves(y))
     T = lanczos(lambda v: problem.inner_hvp(x, y, v), tree.wave(y), PRODUCTS)
     steps = min(PRODUCTS, size)
-    matrix = jnp.diag(T.diagonal) + jnp.diag(T.off_diagonal, 1) + jnp.diag(T.off_diagonal, -1)
-    values, vectors = jnp.linalg.eigh(matrix)
+    values, vectors = jnp.linalg.eigh(T.matrix)
     along = vectors[:, jnp.argmax(jnp.abs(values))]
     direction = jax.tree.map(
         lambda b, v: jnp.tensordot(along.astype(b.dtype), b, 1).astype(v.dtype), T.basis, y

@@ -8,10 +8,11 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, Float, PRNGKeyArray, PyTree
+from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from frechet.problems.density import Density
 from frechet.solvers.sampling.langevin import LangevinSampler, positive_or_none
+from frechet.solvers.sampling.pace import Pace
 
 BEST_ACCEPTANCE = 0.8
 JITTER = 0.2
@@ -23,17 +24,11 @@ class Trajectory(eqx.Module):
 
     Attributes:
         at: BlackJAX's state: position, log density and its gradient.
-        log_step: the logarithm of the leapfrog's step size.
-        moves: how many there were.
-        accepted: the probabilities of acceptance so far, summed.
-        curvature: as in `LangevinSampler`.
+        pace: the leapfrog's step size.
     """
 
     at: Any
-    log_step: Float[Array, ""]
-    moves: Float[Array, ""]
-    accepted: Float[Array, ""]
-    curvature: Any
+    pace: Pace
 
 
 class BlackJAX(LangevinSampler):
@@ -109,17 +104,15 @@ class BlackJAX(LangevinSampler):
         dtype = at.logdensity.dtype
         unknowns = sum(v.size for v in jax.tree.leaves(position))
         step = unknowns**-0.25 / jnp.sqrt(curvature) if self.step_size is None else self.step_size
-        zero = jnp.zeros((), dtype)
-        log_step = jnp.log(jnp.asarray(step, dtype))
-        return Trajectory(at, log_step, zero, zero, curvature), {"value": 1, "gradient": 1}
+        return Trajectory(at, Pace.of(step, dtype)), {"value": 1, "gradient": 1}
 
     def move(
         self, problem: Density, position: PyTree[Array], memory: Trajectory, key: PRNGKeyArray
     ) -> tuple[PyTree[Array], Trajectory, dict[str, Any]]:
         kernel = getattr(_blackjax(), self.algorithm).build_kernel()
-        dtype = memory.log_step.dtype
+        dtype = memory.pace.log_step.dtype
         of_step, of_move = jax.random.split(key)
-        step, length = jnp.exp(memory.log_step), ()
+        step, length = memory.pace.step, ()
         if self.algorithm == "hmc":
             # A trajectory of one length may come back to where it began, again and again.
             step = step * jax.random.uniform(of_step, (), dtype, 1 - JITTER, 1 + JITTER)
@@ -129,12 +122,9 @@ class BlackJAX(LangevinSampler):
         at, info = kernel(of_move, memory.at, _log_density(problem), step, scales, *length)
         at = jax.tree.map(lambda new, old: new.astype(old.dtype), at, memory.at)
         chance = jnp.nan_to_num(info.acceptance_rate).astype(dtype)
-        moves, log_step = memory.moves + 1, memory.log_step
-        if self.step_size is None:
-            log_step = log_step + (chance - BEST_ACCEPTANCE) * moves**-0.6
-        memory = Trajectory(at, log_step, moves, memory.accepted + chance, memory.curvature)
+        pace = memory.pace.after(chance, BEST_ACCEPTANCE if self.step_size is None else None)
         n = info.num_integration_steps
-        return at.position, memory, {"value": n, "gradient": n}
+        return at.position, Trajectory(at, pace), {"value": n, "gradient": n}
 
 
 def _log_density(problem: Density) -> Any:

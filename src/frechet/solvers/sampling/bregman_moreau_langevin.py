@@ -12,12 +12,12 @@ from frechet.convex.hypentropy import Hypentropy
 from frechet.convex.legendre import Legendre
 from frechet.core import tree
 from frechet.problems.density import Density
-from frechet.solvers.sampling.langevin import LangevinSampler, positive_or_none
+from frechet.solvers.sampling.langevin import EnvelopeSampler, positive_or_none
 from frechet.solvers.sampling.mirrored import relative
 from frechet.solvers.sampling.sampler import Sampler
 
 
-class BregmanMoreauLangevin(LangevinSampler):
+class BregmanMoreauLangevin(EnvelopeSampler):
     r"""Bregman-Moreau Langevin algorithms for $e^{-f-g}$, with $f$ smooth relative to a geometry.
 
     With $U_\lambda = f + g_\lambda$, where $g_\lambda$ is the left or right Bregman-Moreau envelope of $g$
@@ -66,7 +66,6 @@ class BregmanMoreauLangevin(LangevinSampler):
 
     mirror: Legendre = eqx.field(default_factory=Hypentropy)
     envelope: Legendre | None = None
-    smoothing: Any = None
     right: bool = eqx.field(default=False, static=True)
     mirrorless: bool = eqx.field(default=False, static=True)
 
@@ -92,20 +91,10 @@ class BregmanMoreauLangevin(LangevinSampler):
             "BregmanMoreauLangevin(mirrorless, right)": cls(right=True, mirrorless=True),
         }
 
-    def lengths(self) -> tuple[Any, ...]:
-        return (self.step_size, self.smoothing)
-
     def begin(
         self, problem: Density, position: PyTree[Array], curvature: Any
     ) -> tuple[PyTree[Array], dict[str, Any]]:
         return relative(curvature, self.mirror, position), {}
-
-    def roughness(self, curvature: Any) -> Any:
-        return curvature + 1 / self.smoothing_at(curvature)
-
-    def smoothing_at(self, curvature: Any) -> Any:
-        r"""$\lambda$, the user's or that for a relative curvature."""
-        return 1 / curvature if self.smoothing is None else self.smoothing
 
     def slope(
         self, problem: Density, x: PyTree[Array], curvature: Any

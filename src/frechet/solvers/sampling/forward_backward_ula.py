@@ -2,16 +2,15 @@
 
 from typing import Any, ClassVar
 
-import equinox as eqx
 import jax
 from jaxtyping import Array, PyTree
 
 from frechet.core import tree
 from frechet.problems.density import Density
-from frechet.solvers.sampling.langevin import LangevinSampler, positive_or_none
+from frechet.solvers.sampling.langevin import EnvelopeSampler
 
 
-class FBULA(LangevinSampler):
+class FBULA(EnvelopeSampler):
     r"""The unadjusted Langevin algorithm on the forward-backward envelope of $f + g$.
 
     $$x_{k+1} = x_k - \frac\gamma\lambda (I - \lambda\nabla^2 f(x_k))
@@ -41,23 +40,13 @@ class FBULA(LangevinSampler):
     needs: ClassVar[frozenset[str]] = frozenset({"gradient", "prox", "hvp"})
 
     share: ClassVar[float] = 1.0
-
-    smoothing: Any = eqx.field(default=None, converter=positive_or_none)
-
-    def lengths(self) -> tuple[Any, ...]:
-        return (self.step_size, self.smoothing)
-
-    def roughness(self, curvature: Any) -> Any:
-        return curvature + 1 / self._smoothing(curvature)
+    width: ClassVar[float] = 0.1
 
     def slope(
         self, problem: Density, x: PyTree[Array], curvature: Any
     ) -> tuple[PyTree[Array], dict[str, int]]:
-        smoothing = self._smoothing(curvature)
+        smoothing = self.smoothing_at(curvature)
         near = problem.prox(tree.axpy(-smoothing, problem.gradient(x), x), smoothing)
         residual = jax.tree.map(lambda u, p: ((u - p) / smoothing).astype(u.dtype), x, near)
         slope = tree.axpy(-smoothing, problem.hvp(x, residual), residual)
         return slope, {"gradient": 1, "prox": 1, "hvp": 1}
-
-    def _smoothing(self, curvature: Any) -> Any:
-        return 0.1 / curvature if self.smoothing is None else self.smoothing

@@ -67,9 +67,8 @@ class LangevinSampler(Sampler):
     def init(self, problem: Density, x0: Chains, *, key: PRNGKeyArray) -> SamplerState:
         curvature, calls = None, Calls()
         if any(length is None for length in self.lengths()):
-            first = jax.tree.map(lambda v: v[:STARTS], x0.position)
-            found, products = jax.vmap(lambda x: largest_curvature(problem, x))(first)
-            curvature, calls = jnp.max(found), calls.add(hvp=jnp.sum(products))
+            curvature, products = curvature_at_starts(problem, x0)
+            calls = calls.add(hvp=products)
 
         def begin(x: PyTree[Array]) -> tuple:
             return self.begin(problem, x, curvature)
@@ -85,15 +84,44 @@ class LangevinSampler(Sampler):
         return diffused(tree.axpy(-step, slope, position), step, key), memory, cost
 
 
+class EnvelopeSampler(LangevinSampler):
+    r"""A Langevin sampler whose slope is that of an envelope, a smooth function close to the potential.
+
+    It is $L + 1/\lambda$-smooth, with $\lambda$ the ``smoothing``: the user's, or in units of $1/L$.
+    """
+
+    width: ClassVar[float] = 1.0
+    """The smoothing that stands for None, in units of one over the curvature."""
+
+    smoothing: Any = eqx.field(default=None, converter=positive_or_none)
+
+    def lengths(self) -> tuple[Any, ...]:
+        return (self.step_size, self.smoothing)
+
+    def roughness(self, curvature: Any) -> Any:
+        return curvature + 1 / self.smoothing_at(curvature)
+
+    def smoothing_at(self, curvature: Any) -> Any:
+        r"""$\lambda$, the user's or that for a curvature."""
+        return self.width / curvature if self.smoothing is None else self.smoothing
+
+
 def diffused(mean: PyTree[Array], step: Any, key: PRNGKeyArray) -> PyTree[Array]:
     r"""A draw from $N(\text{mean}, 2\,\text{step}\,I)$."""
     return tree.axpy(jnp.sqrt(2 * step), optax.tree.random_like(key, mean), mean)
 
 
-def largest_curvature(problem: Density, x: PyTree[Array]) -> tuple[Scalar, int]:
-    r"""Lanczos' estimate of $\|\nabla^2 f(x)\|$, 1 where that is 0, and how many products it took."""
-    steps = min(PRODUCTS, sum(v.size for v in jax.tree.leaves(x)))
-    T = lanczos(lambda v: problem.hvp(x, v), tree.wave(x), steps)
-    matrix = jnp.diag(T.diagonal) + jnp.diag(T.off_diagonal, 1) + jnp.diag(T.off_diagonal, -1)
-    largest = jnp.max(jnp.abs(jnp.linalg.eigvalsh(matrix))).astype(tree.norm(x).dtype)
-    return jnp.where(largest == 0, 1, largest), steps
+def curvature_at_starts(problem: Density, x0: Chains) -> tuple[Scalar, Array]:
+    r"""The largest $\|\nabla^2 f(x)\|$ at the first chains, 1 where that is 0, and products it took.
+
+    By Lanczos' method.
+    """
+
+    def at(x: PyTree[Array]) -> tuple[Scalar, int]:
+        steps = min(PRODUCTS, sum(v.size for v in jax.tree.leaves(x)))
+        T = lanczos(lambda v: problem.hvp(x, v), tree.wave(x), steps)
+        return jnp.max(jnp.abs(jnp.linalg.eigvalsh(T.matrix))).astype(tree.norm(x).dtype), steps
+
+    found, products = jax.vmap(at)(jax.tree.map(lambda v: v[:STARTS], x0.position))
+    largest = jnp.max(jnp.where(found == 0, 1, found))
+    return largest, jnp.sum(products)

@@ -7,11 +7,12 @@ from typing import Any, ClassVar
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray, PyTree, Scalar
+from jaxtyping import Array, PRNGKeyArray, PyTree, Scalar
 
 from frechet.core import tree
 from frechet.problems.density import Density
 from frechet.solvers.sampling.langevin import LangevinSampler, diffused
+from frechet.solvers.sampling.pace import Pace
 
 BEST_ACCEPTANCE = 0.574
 """The share of moves accepted where mixing is fastest in many dimensions (Roberts, Rosenthal 1998)."""
@@ -23,27 +24,21 @@ class Visited(eqx.Module):
     Attributes:
         potential: minus the log density.
         gradient: that of the smooth part.
-        log_step: the logarithm of the step size.
-        moves: how many were tried.
-        accepted: the probabilities of acceptance so far, summed.
-        curvature: as in `LangevinSampler`.
+        pace: the step size.
     """
 
     potential: Scalar
     gradient: PyTree[Array]
-    log_step: Float[Array, ""]
-    moves: Float[Array, ""]
-    accepted: Float[Array, ""]
-    curvature: Any
+    pace: Pace
 
 
 class MetropolisLangevin(LangevinSampler):
     r"""A Langevin step as the proposal of a Metropolis-Hastings chain: no bias.
 
-    A subclass gives ``look``, the potential and the gradient of its smooth part, and may change the direction
-    of the proposal by ``direction``: the ratio of densities is that of the whole potential anyway. Where no
-    step size is named, it follows the acceptance, by changes that fade as $k^{-0.6}$, which leaves the limit
-    of the chain's averages as it is.
+    A subclass gives ``look``, the potential and the gradient of its smooth part, and may change the
+    proposal: its direction by ``direction``, its geometry by ``proposed`` and ``log_proposal``. The ratio of
+    densities is that of the whole potential anyway. Where no step size is named, it follows the acceptance
+    (see `Pace`).
     """
 
     share: ClassVar[float] = 1.0
@@ -70,24 +65,33 @@ class MetropolisLangevin(LangevinSampler):
         step = self.step_at(curvature)
         if self.step_size is None:
             step = step / sum(v.size for v in jax.tree.leaves(position)) ** (1 / 3)
-        zero = jnp.zeros((), potential.dtype)
-        log_step = jnp.log(jnp.asarray(step, potential.dtype))
-        return Visited(potential, gradient, log_step, zero, zero, curvature), cost
+        return Visited(potential, gradient, Pace.of(step, potential.dtype)), cost
+
+    def proposed(
+        self, x: PyTree[Array], down: PyTree[Array], step: Scalar, key: PRNGKeyArray
+    ) -> PyTree[Array]:
+        """A point drawn ahead of ``x``, whose direction is ``down``."""
+        return diffused(tree.axpy(-step, down, x), step, key)
+
+    def log_proposal(
+        self, ahead: PyTree[Array], x: PyTree[Array], down: PyTree[Array], step: Scalar
+    ) -> Scalar:
+        """The logarithm of the density of proposing ``ahead`` from ``x``, but for a constant."""
+        return -(tree.norm(tree.axpy(step, down, tree.subtract(ahead, x))) ** 2) / (4 * step)
 
     def move(
         self, problem: Density, position: PyTree[Array], memory: Visited, key: PRNGKeyArray
     ) -> tuple[PyTree[Array], Visited, dict[str, Any]]:
         of_noise, of_choice = jax.random.split(key)
-        step = jnp.exp(memory.log_step)
+        step = memory.pace.step
         # Both directions at the step of this move, or the ratio would not be that of its proposals.
         down, cost = self.direction(problem, position, memory.gradient, step)
-        ahead = diffused(tree.axpy(-step, down, position), step, of_noise)
+        ahead = self.proposed(position, down, step, of_noise)
         potential, gradient, looked = self.look(problem, ahead)
         down_ahead, again = self.direction(problem, ahead, gradient, step)
-        away = tree.subtract(ahead, position)
-        there = tree.norm(tree.axpy(step, down, away)) ** 2
-        back = tree.norm(tree.axpy(-step, down_ahead, away)) ** 2
-        log_ratio = memory.potential - potential + (there - back) / (4 * step)
+        there = self.log_proposal(ahead, position, down, step)
+        back = self.log_proposal(position, ahead, down_ahead, step)
+        log_ratio = memory.potential - potential + back - there
         # Where the density is zero, or no number, a chain may only leave, and learns nothing; it never goes
         # there.
         inside = jnp.isfinite(memory.potential)
@@ -95,11 +99,8 @@ class MetropolisLangevin(LangevinSampler):
         log_ratio = jnp.where(jnp.isnan(log_ratio), -jnp.inf, log_ratio)
         chance = jnp.exp(jnp.minimum(log_ratio, 0))
         accepted = jax.random.uniform(of_choice, (), chance.dtype) < chance
-        moves, log_step = memory.moves + 1, memory.log_step
-        if self.step_size is None:
-            log_step = log_step + jnp.where(inside, (chance - BEST_ACCEPTANCE) * moves**-0.6, 0)
+        pace = memory.pace.after(chance, BEST_ACCEPTANCE if self.step_size is None else None, inside)
         here = (position, memory.potential, memory.gradient)
         position, potential, gradient = tree.where(accepted, (ahead, potential, gradient), here)
-        total = memory.accepted + chance
-        memory = Visited(potential, gradient, log_step, moves, total, memory.curvature)
-        return position, memory, dict(Counter(cost) + Counter(looked) + Counter(again))
+        calls = Counter(cost) + Counter(looked) + Counter(again)
+        return position, Visited(potential, gradient, pace), dict(calls)

@@ -7,11 +7,11 @@ from jaxtyping import Array, PyTree, Scalar
 
 from frechet.core import tree
 from frechet.problems.density import Density
-from frechet.solvers.sampling.langevin import LangevinSampler, positive_or_none
+from frechet.solvers.sampling.langevin import EnvelopeSampler, positive_or_none
 from frechet.solvers.sampling.metropolis import MetropolisLangevin
 
 
-class MYULA(LangevinSampler):
+class MYULA(EnvelopeSampler):
     r"""The Moreau-Yosida unadjusted Langevin algorithm (MYULA), for a nonsmooth part with a proximal map.
 
     $$x_{k+1} = x_k - \gamma\nabla f(x_k) - \frac\gamma\lambda\bigl(x_k - \mathrm{prox}_{\lambda g}(x_k)\bigr)
@@ -40,18 +40,6 @@ class MYULA(LangevinSampler):
     """
 
     needs: ClassVar[frozenset[str]] = frozenset({"gradient", "prox"})
-
-    smoothing: Any = eqx.field(default=None, converter=positive_or_none)
-
-    def lengths(self) -> tuple[Any, ...]:
-        return (self.step_size, self.smoothing)
-
-    def roughness(self, curvature: Any) -> Any:
-        return curvature + 1 / self.smoothing_at(curvature)
-
-    def smoothing_at(self, curvature: Any) -> Any:
-        r"""$\lambda$, the user's or that for a curvature."""
-        return 1 / curvature if self.smoothing is None else self.smoothing
 
     def slope(
         self, problem: Density, x: PyTree[Array], curvature: Any

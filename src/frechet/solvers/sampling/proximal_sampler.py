@@ -6,33 +6,20 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, PRNGKeyArray, PyTree
+from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from frechet.core import tree
 from frechet.core.calls import Calls
 from frechet.core.solver import Solver
 from frechet.problems.density import Chains, Density
-from frechet.solvers.sampling.langevin import STARTS, largest_curvature, positive_or_none
+from frechet.solvers.sampling.langevin import curvature_at_starts, positive_or_none
+from frechet.solvers.sampling.pace import Pace
 from frechet.solvers.sampling.sampler import SamplerState
 
 TRIALS = 1000
 """Trials in vain after which a chain stays where it is; with the default step it takes two."""
 FIRST_TRIAL = 0.6
 """The share of first trials that the step size is set for."""
-
-
-class Widths(eqx.Module):
-    """What chains remember: their step sizes, and how first trials fare.
-
-    Attributes:
-        log_step: logarithms of the step sizes.
-        moves: how many there were.
-        accepted: the probabilities of acceptance of first trials so far, summed.
-    """
-
-    log_step: Float[Array, " chains"]
-    moves: Float[Array, " chains"]
-    accepted: Float[Array, " chains"]
 
 
 class ProximalSampler(Solver):
@@ -80,18 +67,16 @@ class ProximalSampler(Solver):
         count, dtype = x0.size, x0.count.dtype
         step, calls = self.step_size, Calls()
         if step is None:
-            first = jax.tree.map(lambda v: v[:STARTS], x0.position)
-            found, products = jax.vmap(lambda x: largest_curvature(problem, x))(first)
+            curvature, products = curvature_at_starts(problem, x0)
             unknowns = sum(v.size for v in jax.tree.leaves(x0.position)) // count
-            step, calls = 1 / (jnp.max(found) * unknowns), calls.add(hvp=jnp.sum(products))
-        log_step = jnp.full(count, jnp.log(jnp.asarray(step, dtype)))
-        return SamplerState(x0, calls, Widths(log_step, jnp.zeros(count, dtype), jnp.zeros(count, dtype)))
+            step, calls = 1 / (curvature * unknowns), calls.add(hvp=products)
+        return SamplerState(x0, calls, Pace.of(step, dtype, (count,)))
 
     def step(self, problem: Density, state: SamplerState, *, key: PRNGKeyArray) -> SamplerState:
         position, memory = state.x.position, state.memory
         count = state.x.size
         of_noise, of_trials = jax.random.split(key)
-        steps = jnp.exp(memory.log_step)
+        steps = memory.step
 
         def centre(x: PyTree[Array], h: Array, key: PRNGKeyArray) -> tuple:
             y = tree.axpy(jnp.sqrt(h), optax.tree.random_like(key, x), x)
@@ -125,8 +110,6 @@ class ProximalSampler(Solver):
         position, _, chance, trials = jax.lax.while_loop(
             lambda carry: jnp.any(carry[1]) & (carry[3] < TRIALS), trial, start
         )
-        moves, log_step = memory.moves + 1, memory.log_step
-        if self.step_size is None:
-            log_step = log_step + (chance - FIRST_TRIAL) * moves**-0.6
+        pace = memory.after(chance, FIRST_TRIAL if self.step_size is None else None)
         calls = state.calls.add(gradient=2 * count, prox=count, value=count * (1 + trials))
-        return SamplerState(state.x.moved(position), calls, Widths(log_step, moves, memory.accepted + chance))
+        return SamplerState(state.x.moved(position), calls, pace)

@@ -1,20 +1,16 @@
 """Gradient descent of the free energy in the Bures-Wasserstein geometry."""
 
-from typing import Any, ClassVar
+from collections.abc import Callable
 
-import equinox as eqx
 import jax.numpy as jnp
-from jaxtyping import PRNGKeyArray, Scalar
+from jaxtyping import Scalar
 
-from frechet.core.solver import Solver
 from frechet.problems.gaussian_expectations import Gaussian
 from frechet.problems.gaussian_variational import GaussianVariational, precision
-from frechet.solvers.proximal.step_size import constant_or_none
-from frechet.solvers.variational import descent
-from frechet.solvers.variational.descent import VariationalState, spectral_radius
+from frechet.solvers.variational.descent import VariationalDescent, VariationalState, spectral_radius
 
 
-class BuresWassersteinGD(Solver):
+class BuresWassersteinGD(VariationalDescent):
     r"""Follows the whole gradient, that of the entropy too.
 
     $$m \leftarrow m - \eta\,\mathbb E\nabla V, \qquad M = I - \eta\,(\mathbb E\nabla^2 V - S^{-1}), \qquad
@@ -41,23 +37,14 @@ class BuresWassersteinGD(Solver):
         ([1.0], [[0.25]])
     """
 
-    accepts: ClassVar[type] = GaussianVariational
-    step_size: Any = eqx.field(default=None, converter=constant_or_none)
-
-    def init(self, problem: GaussianVariational, x0: Gaussian, *, key: PRNGKeyArray) -> VariationalState:
-        return descent.start(problem, x0)
-
-    def step(
-        self, problem: GaussianVariational, state: VariationalState, *, key: PRNGKeyArray
-    ) -> VariationalState:
+    def path(self, problem: GaussianVariational, state: VariationalState) -> Callable[[Scalar], Gaussian]:
         x, ahead, P = state.x, state.ahead, precision(state.x)
-        longest = lambda _: 0.5 / jnp.maximum(spectral_radius(ahead.hessian), spectral_radius(P))  # noqa: E731
 
-        def move(size: Scalar) -> Gaussian:
+        def candidate(size: Scalar) -> Gaussian:
             M = jnp.eye(len(x.mean), dtype=x.mean.dtype) - size * (ahead.hessian - P)
             return Gaussian(x.mean - size * ahead.gradient, M @ x.covariance @ M.T)
 
-        return descent.advance(problem, state, self.step_size, longest, move)
+        return candidate
 
-    def objective(self, problem: GaussianVariational, state: VariationalState) -> Scalar:
-        return state.free_energy
+    def longest(self, state: VariationalState) -> Scalar:
+        return 0.5 / jnp.maximum(spectral_radius(state.ahead.hessian), spectral_radius(precision(state.x)))

@@ -1,20 +1,17 @@
 """Forward-backward splitting for Gaussian variational inference."""
 
-from typing import Any, ClassVar
+from collections.abc import Callable
+from typing import ClassVar
 
-import equinox as eqx
 import jax.numpy as jnp
-from jaxtyping import PRNGKeyArray, Scalar
+from jaxtyping import Scalar
 
-from frechet.core.solver import Solver
 from frechet.problems.gaussian_expectations import Expectation, Gaussian
 from frechet.problems.gaussian_variational import GaussianVariational
-from frechet.solvers.proximal.step_size import constant_or_none
-from frechet.solvers.variational import descent
-from frechet.solvers.variational.descent import VariationalState, spectral_radius
+from frechet.solvers.variational.descent import VariationalDescent, VariationalState, spectral_radius
 
 
-class ForwardBackwardGVI(Solver):
+class ForwardBackwardGVI(VariationalDescent):
     r"""A gradient step on the potential, then the entropy's proximal map, both among Gaussians.
 
     $$m \leftarrow m - \eta\,\mathbb E\nabla V, \qquad M = I - \eta\,\mathbb E\nabla^2 V, \qquad
@@ -47,22 +44,14 @@ class ForwardBackwardGVI(Solver):
         ([1.0, 2.0], [1.0, 0.25])
     """
 
-    accepts: ClassVar[type] = GaussianVariational
-    step_size: Any = eqx.field(default=None, converter=constant_or_none)
+    cost: ClassVar[dict[str, int]] = {"prox": 1}
 
-    def init(self, problem: GaussianVariational, x0: Gaussian, *, key: PRNGKeyArray) -> VariationalState:
-        return descent.start(problem, x0)
+    def path(self, problem: GaussianVariational, state: VariationalState) -> Callable[[Scalar], Gaussian]:
+        return lambda size: forward_backward(problem, state.x, state.ahead, size)
 
-    def step(
-        self, problem: GaussianVariational, state: VariationalState, *, key: PRNGKeyArray
-    ) -> VariationalState:
+    def longest(self, state: VariationalState) -> Scalar:
         # At the inverse itself M is singular, and the prox takes the root of an eigenvalue that is rounding.
-        longest = lambda state: 0.9 / spectral_radius(state.ahead.hessian)  # noqa: E731
-        move = lambda size: forward_backward(problem, state.x, state.ahead, size)  # noqa: E731
-        return descent.advance(problem, state, self.step_size, longest, move, prox=1)
-
-    def objective(self, problem: GaussianVariational, state: VariationalState) -> Scalar:
-        return state.free_energy
+        return 0.9 / spectral_radius(state.ahead.hessian)
 
 
 def forward_backward(problem: GaussianVariational, x: Gaussian, ahead: Expectation, size: Scalar) -> Gaussian:

@@ -1,19 +1,15 @@
 """Natural gradient descent of the free energy, on means and precisions."""
 
-from typing import Any, ClassVar
+from collections.abc import Callable
 
-import equinox as eqx
-from jaxtyping import PRNGKeyArray, Scalar
+from jaxtyping import Scalar
 
-from frechet.core.solver import Solver
 from frechet.problems.gaussian_expectations import Gaussian
 from frechet.problems.gaussian_variational import GaussianVariational, precision
-from frechet.solvers.proximal.step_size import constant_or_none
-from frechet.solvers.variational import descent
-from frechet.solvers.variational.descent import VariationalState
+from frechet.solvers.variational.descent import VariationalDescent, VariationalState
 
 
-class NaturalGradientVI(Solver):
+class NaturalGradientVI(VariationalDescent):
     r"""Averages precisions and takes a Newton-like step of the mean; also called variational online Newton.
 
     $$S^{-1} \leftarrow (1 - \rho)\,S^{-1} + \rho\,\mathbb E\nabla^2 V, \qquad
@@ -41,22 +37,14 @@ class NaturalGradientVI(Solver):
         ([1.0], [[0.25]])
     """
 
-    accepts: ClassVar[type] = GaussianVariational
-    step_size: Any = eqx.field(default=None, converter=constant_or_none)
-
-    def init(self, problem: GaussianVariational, x0: Gaussian, *, key: PRNGKeyArray) -> VariationalState:
-        return descent.start(problem, x0)
-
-    def step(
-        self, problem: GaussianVariational, state: VariationalState, *, key: PRNGKeyArray
-    ) -> VariationalState:
+    def path(self, problem: GaussianVariational, state: VariationalState) -> Callable[[Scalar], Gaussian]:
         x, ahead, P = state.x, state.ahead, precision(state.x)
 
-        def move(rate: Scalar) -> Gaussian:
+        def candidate(rate: Scalar) -> Gaussian:
             S = precision(Gaussian(x.mean, (1 - rate) * P + rate * ahead.hessian))
             return Gaussian(x.mean - rate * S @ ahead.gradient, S)
 
-        return descent.advance(problem, state, self.step_size, lambda state: 0.8, move)
+        return candidate
 
-    def objective(self, problem: GaussianVariational, state: VariationalState) -> Scalar:
-        return state.free_energy
+    def longest(self, state: VariationalState) -> float:
+        return 0.8
