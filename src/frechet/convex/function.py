@@ -64,6 +64,20 @@ class Function(eqx.Module):
     rowwise: ClassVar[bool] = False
     convex: ClassVar[bool] = True
 
+    def oracles(self) -> dict[str, str]:
+        """What it lets solvers use, by the names that their ``needs`` have for it."""
+        known = {
+            "prox": (True, "the proximal map of g"),
+            "smooth": (self.smooth, "no nonsmooth part"),
+            "separable": (self.separable, "g is a sum over coordinates"),
+            "bounds": (self.box, "g is the indicator of a box, maybe of all of space"),
+            "linear_min": (self.compact, "a point of the set least in a direction"),
+            "vertices": (self.polytope, "g is the indicator of the hull of few points"),
+            "entropy prox": (self.entropic, "the proximal map of g in the Kullback-Leibler divergence"),
+            "rows": (self.separable or self.rowwise, "g is a sum over rows"),
+        }
+        return {name: what for name, (there, what) in known.items() if there}
+
     @abc.abstractmethod
     def __call__(self, x: PyTree[Array]) -> Scalar:
         """The value, a scalar; of an indicator 0 or infinity, up to a tolerance that fits the dtype."""

@@ -62,7 +62,7 @@ class Legendre(Geometry):
             return self.inverse(g.prox(dual, step))  # slopes of g depend on signs alone, which mirrors keep
         # Above the solution, and nowhere else, u exceeds what a Euclidean step from it leads to.
         ahead = lambda u: g.prox(tree.subtract(u, tree.subtract(self.mirror(u), dual)), step)  # noqa: E731
-        return _bisected(ahead, *self._bracket(g, dual, step))
+        return _bisected(ahead, *_bracket(g, self.inverse(dual)))
 
     def left_prox(self, g: Function, x: PyTree[Array], step: Any) -> PyTree[Array]:
         r"""$\arg\min_u g(u) + D(u, x) / s$."""
@@ -73,9 +73,7 @@ class Legendre(Geometry):
         if g.box:
             return g.prox(x, step)
         scaled = lambda u: g.prox(x, jax.tree.map(lambda c: step / c, self.curvature(u)))  # noqa: E731
-        # It lies between x and where g alone would lead.
-        least = g.prox(x, jnp.asarray(jnp.finfo(jnp.result_type(*jax.tree.leaves(x))).max) ** 0.25)
-        return _bisected(scaled, jax.tree.map(jnp.minimum, x, least), jax.tree.map(jnp.maximum, x, least))
+        return _bisected(scaled, *_bracket(g, x))
 
     def left_envelope_gradient(self, g: Function, x: PyTree[Array], step: Any) -> PyTree[Array]:
         r"""$\nabla^2\varphi(x)(x - \overleftarrow P(x)) / s$, the gradient of the left envelope."""
@@ -91,11 +89,11 @@ class Legendre(Geometry):
         """A parameter in the form of ``x``."""
         return matched(name, value, x)
 
-    def _bracket(self, g: Function, dual: PyTree[Array], step: Any) -> tuple[PyTree[Array], PyTree[Array]]:
-        """Points between which the solution lies: g's slopes are monotone, so no worse than at the ends."""
-        free = self.inverse(dual)
-        least = g.prox(free, jnp.asarray(jnp.finfo(jnp.result_type(*jax.tree.leaves(free))).max) ** 0.25)
-        return jax.tree.map(jnp.minimum, free, least), jax.tree.map(jnp.maximum, free, least)
+
+def _bracket(g: Function, free: PyTree[Array]) -> tuple[PyTree[Array], PyTree[Array]]:
+    """Between the point without ``g`` and where ``g`` alone would lead: slopes of ``g`` are monotone."""
+    least = g.prox(free, jnp.asarray(jnp.finfo(jnp.result_type(*jax.tree.leaves(free))).max) ** 0.25)
+    return jax.tree.map(jnp.minimum, free, least), jax.tree.map(jnp.maximum, free, least)
 
 
 def _bisected(ahead: Callable, low: PyTree[Array], high: PyTree[Array]) -> PyTree[Array]:

@@ -1,27 +1,9 @@
 """The Fréchet distance between Gaussians, which of a network's features is the FID."""
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Scalar
 
-
-@jax.custom_jvp
-def _psd_sqrt(a: Float[Array, "d d"]) -> Float[Array, "d d"]:
-    """The root of a positive semi-definite matrix; eigenvalues below zero are rounding."""
-    w, v = jnp.linalg.eigh(a)
-    return (v * jnp.sqrt(jnp.maximum(w, 0))) @ v.T
-
-
-@_psd_sqrt.defjvp
-def _psd_sqrt_jvp(primals, tangents):
-    # X dX + dX X = dA in the basis of eigenvectors: unlike eigh's own rule, fine where eigenvalues coincide.
-    (a,), (da,) = primals, tangents
-    w, v = jnp.linalg.eigh(a)
-    w = jnp.where(w > len(w) * jnp.finfo(w.dtype).eps * jnp.max(jnp.abs(w), initial=0), w, 0)
-    roots = jnp.sqrt(w)
-    sums = roots[:, None] + roots
-    inverse = jnp.where(sums > 0, 1 / jnp.where(sums > 0, sums, 1), 0)
-    return _psd_sqrt(a), v @ (inverse * (v.T @ (da + da.T) @ v / 2)) @ v.T
+from frechet.derivatives.psd_root import psd_root
 
 
 def gaussian_frechet_distance(
@@ -70,8 +52,8 @@ def gaussian_frechet_distance(
         )
     dtype = jnp.promote_types(jnp.result_type(m1, c1, m2, c2), jnp.float32)
     m1, c1, m2, c2 = (x.astype(dtype) for x in (m1, c1, m2, c2))
-    root = _psd_sqrt(c1)
-    overlap = jnp.trace(_psd_sqrt(root @ c2 @ root))
+    root = psd_root(c1)
+    overlap = jnp.trace(psd_root(root @ c2 @ root))
     return jnp.sum((m1 - m2) ** 2) + jnp.trace(c1) + jnp.trace(c2) - 2 * overlap
 
 

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from frechet.convex.parameters import floating
+from frechet.derivatives.psd_root import psd_root
 
 
 class AffineMap(eqx.Module):
@@ -91,9 +92,3 @@ def gaussian_map(
     A = inverse @ psd_root(root @ cov2 @ root) @ inverse
     A = (A + A.T) / 2
     return AffineMap(A, mean2 - A @ mean1)
-
-
-def psd_root(a: Float[Array, "d d"]) -> Float[Array, "d d"]:
-    """The root of a positive semi-definite matrix; eigenvalues below zero are rounding."""
-    w, v = jnp.linalg.eigh(a)
-    return (v * jnp.sqrt(jnp.maximum(w, 0))) @ v.T

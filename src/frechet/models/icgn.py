@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from frechet.models.affine import AffineMap, psd_root
+from frechet.derivatives.psd_root import psd_root
+from frechet.models.affine import AffineMap
 
 
 class ICGN(eqx.Module):

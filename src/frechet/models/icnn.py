@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, Scalar
 
-from frechet.models.affine import AffineMap, psd_root
+from frechet.derivatives.psd_root import psd_root
+from frechet.models.affine import AffineMap
 
 
 class ICNN(eqx.Module):

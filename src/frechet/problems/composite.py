@@ -99,23 +99,8 @@ class Composite(SmoothPart, Minimisation):
             "value": "f(x)",
             "gradient": "the gradient of f",
             "hvp": "Hessian-vector products of f",
-            "prox": "the proximal map of g",
         }
-        if self.g.smooth:
-            offered["smooth"] = "no nonsmooth part"
-        if self.g.separable:
-            offered["separable"] = "g is a sum over coordinates"
-        if self.g.box:
-            offered["bounds"] = "g is the indicator of a box, maybe of all of space"
-        if self.g.compact:
-            offered["linear_min"] = "a point of the set least in a direction"
-        if self.g.polytope:
-            offered["vertices"] = "g is the indicator of the hull of few points"
-        if self.g.entropic:
-            offered["entropy prox"] = "the proximal map of g in the Kullback-Leibler divergence"
-        if self.g.separable or self.g.rowwise:
-            offered["rows"] = "g is a sum over rows"
-        return offered | getattr(self.f, "offers", dict)()
+        return offered | self.g.oracles() | getattr(self.f, "offers", dict)()
 
     def start(self, x0: PyTree[Array]) -> PyTree[Array]:
         return within_bounds(self.g, x0)

@@ -136,12 +136,7 @@ class Constrained(SmoothPart):
             "value": "f(x) and the constraints",
             "gradient": "the gradient of the Lagrangian",
             "hvp": "Hessian-vector products of the Lagrangian",
-            "prox": "the proximal map of g",
-        }
-        if self.g.smooth:
-            offered["smooth"] = "no nonsmooth part"
-        if self.g.box:
-            offered["bounds"] = "g is the indicator of a box"
+        } | self.g.oracles()
         if self.ineq is None:
             offered["equations only"] = "no inequalities"
         return offered

@@ -215,16 +215,9 @@ class Density(SmoothPart, Problem):
             "value": "f(x)",
             "gradient": "the gradient of f",
             "hvp": "Hessian-vector products of f",
-            "prox": "the proximal map of g",
             "potential": "minus the log density",
         }
-        if self.g.smooth:
-            offered["smooth"] = "no nonsmooth part"
-        if self.g.separable:
-            offered["separable"] = "g is a sum over coordinates"
-        if self.g.box:
-            offered["bounds"] = "g is the indicator of a box, maybe of all of space"
-        return offered
+        return offered | self.g.oracles()
 
     def default_solver(self) -> str:
         if self.g.smooth:

@@ -100,14 +100,7 @@ class Inclusion(Problem):
         return self.g.near_kink(tree.subtract(x, Inclusion.operator(self, x)), distance)
 
     def offers(self) -> dict[str, str]:
-        offered = {"operator": "F(z)", "prox": "the resolvent of the subdifferential of g"}
-        if self.g.smooth:
-            offered["smooth"] = "no nonsmooth part"
-        if self.g.separable:
-            offered["separable"] = "g is a sum over coordinates"
-        if self.g.box:
-            offered["bounds"] = "g is the indicator of a box, maybe of all of space"
-        return offered | getattr(self.F, "offers", dict)()
+        return {"operator": "F(z)"} | self.g.oracles() | getattr(self.F, "offers", dict)()
 
     def start(self, x0: PyTree[Array]) -> PyTree[Array]:
         return within_bounds(self.g, x0)

@@ -17,8 +17,7 @@ from frechet.transport.cost_matrix import CostMatrix
 from frechet.transport.entropic import Entropic
 from frechet.transport.ground_cost import GroundCost
 from frechet.transport.point_cloud import PointCloud
-from frechet.transport.quadratic import Quadratic, TopK
-from frechet.transport.regulariser import Regulariser
+from frechet.transport.regulariser import Regulariser, Side
 
 
 class Potentials(eqx.Module):
@@ -177,11 +176,11 @@ class Transport(Problem):
     def value(self, x: Potentials) -> Scalar:
         """Minus the dual value, $-D(f, g)$."""
         linear = _gain(x.f, self.a, self.unbalanced[0]) + _gain(x.g, self.b, self.unbalanced[1])
-        return self._regulariser.total_conjugate(self.cost, x.f, x.g, self.a, self.b) - linear
+        return self._regulariser.total_conjugate(self.cost, *self._sides(x)) - linear
 
     def marginals(self, x: Potentials) -> tuple[Float[Array, " m"], Float[Array, " n"]]:
         """Row and column sums of the plan: two passes over the cost."""
-        return self._regulariser.marginals(self.cost, x.f, x.g, self.a, self.b)
+        return self._regulariser.marginals(self.cost, *self._sides(x))
 
     def supplies(self, x: Potentials) -> tuple[Float[Array, " m"], Float[Array, " n"]]:
         """The row and column sums that the potentials ask for: $a$ and $b$ where these are prescribed."""
@@ -193,18 +192,17 @@ class Transport(Problem):
 
     def best_f(self, g: Float[Array, " n"]) -> Float[Array, " m"]:
         """The potentials of the sources that are best for those of the targets: a pass over the cost."""
-        regulariser = self._regulariser
-        return self.pulled(regulariser.best_columns(self.cost.T, g, self.b, self.a), 0)
+        return self.pulled(self._regulariser.best_columns(self.cost.T, Side(g, self.b), self.a), 0)
 
     def best_g(self, f: Float[Array, " m"]) -> Float[Array, " n"]:
         """The potentials of the targets that are best for those of the sources: a pass over the cost."""
-        return self.pulled(self._regulariser.best_columns(self.cost, f, self.a, self.b), 1)
+        return self.pulled(self._regulariser.best_columns(self.cost, Side(f, self.a), self.b), 1)
 
     def plan(self, x: Potentials) -> Float[Array, "m n"]:
         """The transport plan as a matrix: a pass over the cost."""
         if x.plan is not None:
             return x.plan
-        return self._regulariser.plan(self.cost, x.f, x.g, self.a, self.b)
+        return self._regulariser.plan(self.cost, *self._sides(x))
 
     def product(self, P: Float[Array, "m n"], v: Float[Array, " n"]) -> Float[Array, " m"]:
         """$Pv$ of a matrix that `plan` gave."""
@@ -234,11 +232,7 @@ class Transport(Problem):
     def pulled(self, potentials: Array, side: int) -> Array:
         """What penalties make of potentials that meet the marginal of ``side`` (0 or 1)."""
         penalty = self.unbalanced[side]
-        if penalty is None:
-            return potentials
-        if not isinstance(self.regulariser, Entropic):
-            raise TypeError("best potentials of unbalanced transport are known with Entropic only")
-        return penalty / (penalty + self.regulariser.epsilon) * potentials
+        return potentials if penalty is None else self._regulariser.pulled(potentials, penalty)
 
     @property
     def epsilon(self) -> Scalar:
@@ -357,12 +351,9 @@ class Transport(Problem):
             "gradient": "errors of the marginals",
             "best g": "the best potentials of the targets for those of the sources",
         }
-        if isinstance(self.regulariser, Entropic):
-            offered["entropic"] = "plans that are exponentials of the potentials"
-        elif not self.balanced:
+        offered |= self.regulariser.offers
+        if "entropic" not in offered and not self.balanced:
             del offered["best g"]
-        if isinstance(self.regulariser, Quadratic | TopK):
-            offered["sparse"] = "plans that are slacks over gamma where these are positive"
         if self.regulariser.symmetric and "best g" in offered:
             offered["best f"] = "the best potentials of the sources for those of the targets"
         if self.balanced:
@@ -384,16 +375,19 @@ class Transport(Problem):
     def default_solver(self) -> str:
         if self.regulariser is None:
             return "frechet.solvers.transport.network_simplex:NetworkSimplex"
-        if isinstance(self.regulariser, Entropic):
+        if "entropic" in self.regulariser.offers:
             if self.balanced and isinstance(self.cost, CostMatrix):
                 return "frechet.solvers.transport.sinkhorn_then_newton:SinkhornThenNewton"
             return "frechet.solvers.transport.sinkhorn:Sinkhorn"
         if not self.balanced:
             return "frechet.solvers.transport.semismooth_newton:SemismoothNewton"
         # At kinks BFGS is the one that gets there, with a matrix as large as the sources are many.
-        if isinstance(self.regulariser, TopK) and self.a.size <= 1000:
+        if not self.regulariser.symmetric and self.a.size <= 1000:
             return "frechet.solvers.transport.semi_dual:SemiDualBFGS"
         return "frechet.solvers.transport.semi_dual:SemiDualLBFGS"
+
+    def _sides(self, x: Potentials) -> tuple[Side, Side]:
+        return Side(x.f, self.a), Side(x.g, self.b)
 
     @property
     def _regulariser(self) -> Regulariser:

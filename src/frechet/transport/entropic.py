@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, Scalar
 
 from frechet.convex.parameters import parameter
 from frechet.transport.ground_cost import GroundCost
-from frechet.transport.regulariser import Regulariser
+from frechet.transport.regulariser import Regulariser, Side
 
 
 class Entropic(Regulariser):
@@ -37,8 +37,8 @@ class Entropic(Regulariser):
         0.5
     """
 
-    symmetric: ClassVar[bool] = True
     isolated: ClassVar[bool] = True
+    offers: ClassVar[dict[str, str]] = {"entropic": "plans that are exponentials of the potentials"}
 
     epsilon: Any = eqx.field(default=0.05, converter=lambda v: parameter("epsilon", v, positive=True))
     relative: bool = eqx.field(default=True, static=True)
@@ -68,42 +68,25 @@ class Entropic(Regulariser):
     def unit(self, cost: GroundCost) -> Scalar:
         return self.epsilon
 
-    def best_columns(
-        self, cost: GroundCost, f: Float[Array, " m"], a: Float[Array, " m"], b: Float[Array, " n"]
-    ) -> Float[Array, " n"]:
-        return cost.soft_columns(f, jnp.log(a), self.epsilon)
+    def pulled(self, best: Float[Array, " n"], penalty: Any) -> Float[Array, " n"]:
+        return penalty / (penalty + self.epsilon) * best
 
-    def plan(
-        self,
-        cost: GroundCost,
-        f: Float[Array, " m"],
-        g: Float[Array, " n"],
-        a: Float[Array, " m"],
-        b: Float[Array, " n"],
-    ) -> Float[Array, "m n"]:
-        row, column = self._exponents(f, a), self._exponents(g, b)
-        return cost.entrywise(lambda c, r, s: jnp.exp(r + s - c / self.epsilon), row, column)
+    def best_columns(self, cost: GroundCost, rows: Side, weight: Float[Array, " n"]) -> Float[Array, " n"]:
+        return cost.soft_columns(rows.potential, jnp.log(rows.weight), self.epsilon)
+
+    def plan(self, cost: GroundCost, rows: Side, columns: Side) -> Float[Array, "m n"]:
+        exponents = self._exponents(rows), self._exponents(columns)
+        return cost.entrywise(lambda c, r, s: jnp.exp(r + s - c / self.epsilon), *exponents)
 
     def marginals(
-        self,
-        cost: GroundCost,
-        f: Float[Array, " m"],
-        g: Float[Array, " n"],
-        a: Float[Array, " m"],
-        b: Float[Array, " n"],
+        self, cost: GroundCost, rows: Side, columns: Side
     ) -> tuple[Float[Array, " m"], Float[Array, " n"]]:
-        return cost.exponential_sums(self._exponents(f, a), self._exponents(g, b), self.epsilon)
+        return cost.exponential_sums(self._exponents(rows), self._exponents(columns), self.epsilon)
 
-    def total_conjugate(
-        self,
-        cost: GroundCost,
-        f: Float[Array, " m"],
-        g: Float[Array, " n"],
-        a: Float[Array, " m"],
-        b: Float[Array, " n"],
-    ) -> Scalar:
-        columns = b * jnp.exp((g - self.best_columns(cost, f, a, b)) / self.epsilon)
-        return self.epsilon * (jnp.sum(columns) - jnp.sum(a) * jnp.sum(b))
+    def total_conjugate(self, cost: GroundCost, rows: Side, columns: Side) -> Scalar:
+        g, b = columns
+        mass = b * jnp.exp((g - self.best_columns(cost, rows, b)) / self.epsilon)
+        return self.epsilon * (jnp.sum(mass) - jnp.sum(rows.weight) * jnp.sum(b))
 
-    def _exponents(self, f: Float[Array, " m"], a: Float[Array, " m"]) -> Float[Array, " m"]:
-        return f / self.epsilon + jnp.log(a)
+    def _exponents(self, side: Side) -> Float[Array, " n"]:
+        return side.potential / self.epsilon + jnp.log(side.weight)

@@ -10,6 +10,8 @@ from jaxtyping import Array, Bool, Float, Scalar
 from frechet.convex.parameters import parameter
 from frechet.transport.regulariser import Regulariser
 
+SPARSE = {"sparse": "plans that are slacks over gamma where these are positive"}
+
 
 class Quadratic(Regulariser):
     r"""$R(P) = \tfrac\gamma2\|P\|^2$, whose plans are $\max(f_i + g_j - C_{ij}, 0) / \gamma$ and sparse.
@@ -29,6 +31,8 @@ class Quadratic(Regulariser):
         >>> r.column(jnp.array([-1.0, 0.25]), jnp.ones(2) / 2, one).tolist()
         [0.0, 0.5]
     """
+
+    offers: ClassVar[dict[str, str]] = SPARSE
 
     gamma: Any = eqx.field(default=1.0, converter=lambda v: parameter("gamma", v, positive=True))
 
@@ -75,6 +79,7 @@ class TopK(Regulariser):
 
     symmetric: ClassVar[bool] = False
     rounded: ClassVar[bool] = False
+    offers: ClassVar[dict[str, str]] = SPARSE
 
     k: int = eqx.field(static=True)
     gamma: Any = eqx.field(default=1.0, converter=lambda v: parameter("gamma", v, positive=True))

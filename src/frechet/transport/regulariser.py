@@ -1,13 +1,25 @@
 """What a regulariser of transport plans offers: a conjugate, a column at a time."""
 
 import abc
-from typing import ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Scalar
 
 from frechet.transport.ground_cost import GroundCost
+
+
+class Side(NamedTuple):
+    """The sources of a plan, its rows, or the targets, its columns.
+
+    Attributes:
+        potential: shape (m,) or (n,).
+        weight: likewise.
+    """
+
+    potential: Float[Array, " n"]
+    weight: Float[Array, " n"]
 
 
 class Regulariser(eqx.Module):
@@ -22,11 +34,13 @@ class Regulariser(eqx.Module):
         isolated: whether the dual solution is unique but for a constant.
         rounded: whether plans may be changed a little to meet their marginals, with a value that changes
             little.
+        offers: what solvers may ask of its problems, besides what all offer.
     """
 
     symmetric: ClassVar[bool] = True
     isolated: ClassVar[bool] = False
     rounded: ClassVar[bool] = True
+    offers: ClassVar[dict[str, str]] = {}
 
     @abc.abstractmethod
     def column(self, s: Float[Array, " m"], a: Float[Array, " m"], b: Scalar) -> Float[Array, " m"]:
@@ -56,44 +70,32 @@ class Regulariser(eqx.Module):
         """The size of changes in the potentials that change the plan much."""
         return cost.mean()
 
+    def pulled(self, best: Float[Array, " n"], penalty: Any) -> Float[Array, " n"]:
+        """The best potentials where a marginal is penalised, of those where it is prescribed."""
+        raise TypeError("best potentials of unbalanced transport are known with Entropic only")
+
     # Passes over the whole cost; a subclass may know shorter ways.
 
-    def best_columns(
-        self, cost: GroundCost, f: Float[Array, " m"], a: Float[Array, " m"], b: Float[Array, " n"]
-    ) -> Float[Array, " n"]:
-        """`best` for every column, given the potentials of the sources."""
-        return cost.columnwise(lambda c, b: self.best(f - c, a, b), b)
+    def best_columns(self, cost: GroundCost, rows: Side, weight: Float[Array, " n"]) -> Float[Array, " n"]:
+        """`best` for every column, of these weights."""
+        f, a = rows
+        return cost.columnwise(lambda c, b: self.best(f - c, a, b), weight)
 
-    def plan(
-        self,
-        cost: GroundCost,
-        f: Float[Array, " m"],
-        g: Float[Array, " n"],
-        a: Float[Array, " m"],
-        b: Float[Array, " n"],
-    ) -> Float[Array, "m n"]:
+    def plan(self, cost: GroundCost, rows: Side, columns: Side) -> Float[Array, "m n"]:
         """All of the plan."""
-        return cost.columnwise(lambda c, g, b: self.column(f + g - c, a, b), g, b).T
+        f, a = rows
+        return cost.columnwise(lambda c, g, b: self.column(f + g - c, a, b), *columns).T
 
     def marginals(
-        self,
-        cost: GroundCost,
-        f: Float[Array, " m"],
-        g: Float[Array, " n"],
-        a: Float[Array, " m"],
-        b: Float[Array, " n"],
+        self, cost: GroundCost, rows: Side, columns: Side
     ) -> tuple[Float[Array, " m"], Float[Array, " n"]]:
-        """Row and column sums of the plan."""
-        columns = cost.columnwise(lambda c, g, b: jnp.sum(self.column(f + g - c, a, b)), g, b)
-        return cost.columnwise_sum(lambda c, g, b: self.column(f + g - c, a, b), g, b), columns
+        """Row and column sums of the plan, shapes (m,) and (n,)."""
+        f, a = rows
+        column = lambda c, g, b: self.column(f + g - c, a, b)  # noqa: E731
+        by_column = cost.columnwise(lambda *at: jnp.sum(column(*at)), *columns)
+        return cost.columnwise_sum(column, *columns), by_column
 
-    def total_conjugate(
-        self,
-        cost: GroundCost,
-        f: Float[Array, " m"],
-        g: Float[Array, " n"],
-        a: Float[Array, " m"],
-        b: Float[Array, " n"],
-    ) -> Scalar:
+    def total_conjugate(self, cost: GroundCost, rows: Side, columns: Side) -> Scalar:
         """The conjugates' sum."""
-        return cost.columnwise_sum(lambda c, g, b: self.conjugate(f + g - c, a, b), g, b)
+        f, a = rows
+        return cost.columnwise_sum(lambda c, g, b: self.conjugate(f + g - c, a, b), *columns)

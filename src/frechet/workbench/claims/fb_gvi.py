@@ -38,11 +38,12 @@ def _divergence(m: Any, S: Any, A: np.ndarray, mean: np.ndarray) -> float:
 
 
 @functools.cache
-def _logistic() -> tuple[fr.GaussianVariational, float]:
-    """The posterior of logistic regression on breast cancer with a standard prior, and its smoothness."""
+def _logistic() -> tuple[fr.GaussianVariational, float, fr.Gaussian]:
+    """A posterior of logistic regression on breast cancer, its smoothness and where to start."""
     X, y = data.breast_cancer()
     potential = fr.problems.GeneralisedLinear(fr.losses.Logistic(jnp.asarray(X), jnp.asarray(y)))
-    return fr.GaussianVariational(potential), float(np.linalg.norm(X, 2) ** 2 / 4 + 1)
+    beta = float(np.linalg.norm(X, 2) ** 2 / 4 + 1)
+    return fr.GaussianVariational(potential), beta, fr.Gaussian(jnp.zeros(30), jnp.eye(30) / beta)
 
 
 @claim(SYSTEM, "a Gaussian target is a fixed point of the step for every step size up to 1/beta")
@@ -143,8 +144,7 @@ def closed_form() -> Evidence:
     fast=False,
 )
 def breast_cancer() -> Evidence:
-    problem, beta = _logistic()
-    start = fr.Gaussian(jnp.zeros(30), jnp.eye(30) / beta)
+    problem, beta, start = _logistic()
     rows = []
 
     def row(name: str, x: fr.Gaussian, steps: Any, claimed: float, off: float) -> None:
@@ -172,8 +172,7 @@ def breast_cancer() -> Evidence:
 
 @claim(SYSTEM, "converges linearly on a log-concave target that is no Gaussian", fast=False)
 def linear_rate() -> Evidence:
-    problem, beta = _logistic()
-    start = fr.Gaussian(jnp.zeros(30), jnp.eye(30) / beta)
+    problem, _, start = _logistic()
     energies = np.asarray(states(problem, ForwardBackwardGVI(), start, 900).free_energy)
     least = problem.objective(fr.solve(problem, start, tol=1e-8, max_steps=5000).x)
     gap = energies - float(least)
@@ -197,8 +196,7 @@ def linear_rate() -> Evidence:
     fast=False,
 )
 def stochastic() -> Evidence:
-    problem, beta = _logistic()
-    start = fr.Gaussian(jnp.zeros(30), jnp.eye(30) / beta)
+    problem, beta, start = _logistic()
     solver = StochasticForwardBackwardGVI(0.5 / beta)
     solution = fr.solve(problem, start, solver, tol=0.0, max_steps=10_000)
     ending: Any = solution.state
