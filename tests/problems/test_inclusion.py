@@ -213,7 +213,8 @@ def test_counts_are_of_gradients_samples_and_products():
 
 def test_what_is_offered():
     common = {"operator", "prox"}
-    assert set(fr.Inclusion(affine, fr.convex.Simplex()).offers()) == common | {"linear_min", "vertices", "entropy prox"}
+    simplex = common | {"linear_min", "vertices", "entropy prox"}
+    assert set(fr.Inclusion(affine, fr.convex.Simplex()).offers()) == simplex
     assert set(fr.Inclusion(affine).offers()) >= common | {"smooth", "bounds"}
     assert "separable" in fr.Inclusion(affine, fr.convex.L1(1.0)).offers()
     saddle = fr.Saddle(bilinear, g_y=fr.convex.Simplex())

@@ -1,15 +1,20 @@
 """A ground cost that is given as a matrix."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, PyTree
+from jax import lax
+from jaxtyping import Array, Float, Int, PyTree, Scalar
 
 from frechet.convex.parameters import floating
 from frechet.transport.ground_cost import GroundCost
+
+BLOCK = 2**17
+"""About how many entries a block of rows has."""
 
 
 class CostMatrix(GroundCost):
@@ -68,11 +73,41 @@ class CostMatrix(GroundCost):
     def entrywise_sums(
         self, fun: Callable[..., Array], row: Float[Array, " m"], column: Float[Array, " n"]
     ) -> tuple[Float[Array, " m"], Float[Array, " n"]]:
-        entries = self.entrywise(fun, row, column)
-        return jnp.sum(entries, 1), jnp.sum(entries, 0)
+        # By blocks of rows, so that entries that both sums need are never stored: touching new memory takes
+        # longer than computing them.
+        m, n = self.shape
+        size = _block(m, n)
+
+        def block(total: Array, rows: tuple[Array, Array]) -> tuple[Array, Array]:
+            costs, row = rows
+            entries = fun(costs, row[:, None], column)
+            return total + jnp.sum(entries, 0), jnp.sum(entries, 1)
+
+        begun = jnp.zeros(n, jnp.result_type(self.C, row, column))
+        if size == m:
+            columns, rows = block(begun, (self.C, row))
+        else:
+            columns, rows = lax.scan(block, begun, (self.C.reshape(-1, size, n), row.reshape(-1, size)))
+        return rows.ravel(), columns
+
+    def soft_columns(
+        self, f: Float[Array, " m"], log_weights: Float[Array, " m"], epsilon: Scalar
+    ) -> Float[Array, " n"]:
+        # By products, which are fused with both passes over the columns, where quotients are stored.
+        z = (f / epsilon + log_weights)[:, None] - self.C * (1 / epsilon)
+        return -epsilon * jax.nn.logsumexp(z, axis=0)
+
+    def largest(self) -> Scalar:
+        return jnp.max(jnp.abs(self.C), where=jnp.isfinite(self.C) | jnp.isnan(self.C), initial=0)
 
     def matrix(self) -> Float[Array, "m n"]:
         return self.C
 
     def _over_some(self, fun: Callable[[Array], PyTree[Array]]) -> PyTree[Array]:
         return jax.vmap(fun)(self.C)
+
+
+def _block(m: int, n: int) -> int:
+    """A number of rows that divides ``m``, of about `BLOCK` entries."""
+    divisors = (d for d in range(1, m + 1) if m % d == 0)
+    return min(divisors, key=lambda d: abs(math.log(d * n / BLOCK)))

@@ -14,8 +14,11 @@ from frechet.problems.transport import Potentials, Transport
 from frechet.solvers.fixed_point.mixing_memory import MixingMemory
 from frechet.solvers.transport.half_sweeps import HalfSweeps, half_sweeps, resolution
 
-FIRST, RATIO = 1 / 64, 1 / 4
-"""The first epsilon, in units of the largest cost, and that between one and the next."""
+FIRST, RATIO = 1 / 256, 1 / 4
+"""The first epsilon, in units of the largest cost, and that between one and the next.
+
+Mixed sweeps need no help where epsilon is not below a quarter of the first.
+"""
 ENOUGH = 0.03
 """The error of the marginals at which epsilon is lowered; that, of the default tolerance, ends a step."""
 GROWTH = 2.0
@@ -121,7 +124,7 @@ class Sinkhorn(Solver):
             off = tree.subtract(problem.marginals(x0), problem.supplies(x0))
             return sum(jnp.sum(jnp.abs(v)) for v in off) > jnp.sum(problem.a)
 
-        asked = first > epsilon
+        asked = first * RATIO > epsilon
         start = jnp.where(jax.lax.cond(asked, cold, lambda: jnp.asarray(False)), first, epsilon)
         return SinkhornState(x0, Calls().add(matvec=2 * asked), start, *unknown)
 
