@@ -6,24 +6,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, PyTree, Scalar
+from jaxtyping import Array, PyTree
 
 from frechet.problems.density import Chains, Density, Moments
-from frechet.workbench.checking.canonical import Case, Parameters, UserFunction, canonical
+from frechet.workbench.checking.canonical import Case, Parameters, canonical
+from frechet.workbench.checking.canonical_functions import Quadratic
 
 CHAINS = 6
-
-
-class Normal(UserFunction):
-    r"""$\tfrac12 (x-\mu)^\top K (x-\mu)$."""
-
-    K: Array
-    mean: Array
-
-    def evaluate(self, x: PyTree[Array]) -> Scalar:
-        d = ravel_pytree(x)[0] - self.mean
-        return 0.5 * d @ self.K @ d
 
 
 def _form(role: str, v: Any) -> PyTree[Any]:
@@ -53,7 +42,7 @@ def normal() -> Iterable[Case]:
             K = (t["K"] + t["K"].T) / 2
             variance = jnp.diagonal(jnp.linalg.inv(K))
             return Density(
-                Normal(K, t["mean"]), moments=Moments(_form(role, t["mean"]), _form(role, variance))
+                Quadratic(K, t["mean"]), moments=Moments(_form(role, t["mean"]), _form(role, variance))
             )
 
         def solve(t: Parameters, role: str = role, d: int = d) -> Chains:

@@ -30,6 +30,17 @@ class Curve(UserFunction):
         return unravel(self.A @ (v + 0.1 * jnp.tanh(v)) - self.b)
 
 
+class AffineMap(UserFunction):
+    """$Mx + q$, in the form of ``x``."""
+
+    M: Array
+    q: Array
+
+    def evaluate(self, x: PyTree[Array]) -> PyTree[Array]:
+        v, unravel = ravel_pytree(x)
+        return unravel(self.M @ v + self.q)
+
+
 def solution_of_curve(t: Parameters) -> np.ndarray:
     """Where `Curve` is zero, by Newton's method in NumPy."""
     target = np.linalg.solve(t["A"], t["b"])

@@ -22,11 +22,11 @@ from frechet.workbench.checking.canonical import Case, Parameters, UserFunction,
 from frechet.workbench.checking.canonical_functions import Curve, Quadratic, solution_of_curve
 from frechet.workbench.checking.forms import (
     ARRAY,
-    FORMS,
     MANY,
     ONE,
     TREE,
     Form,
+    cases,
     design,
     forward_backward_bound,
     matrix,
@@ -116,18 +116,14 @@ def logistic_terms() -> Iterable[Case]:
 @canonical
 def curve() -> Iterable[Case]:
     r"""$\tfrac12\|A\varphi(x) - b\|^2$, whose only stationary point is $\varphi^{-1}(A^{-1}b)$."""
-    for form in FORMS:
-        p = form.size
-        yield Case(
-            f"nonlinear least squares, {form.role}",
-            lambda t: LeastSquares(Curve(t["A"], t["b"])),
-            {"A": matrix(p, seed=20 + p), "b": np.linspace(-1.0, 1.5, p)},
-            form.of(np.full(p, 0.3)),
-            lambda t, form=form: form.of(solution_of_curve(t)),
-            # the gradient is (D phi)' A' times the residual, both factors at least their least singular value
-            2 / 0.7**2,
-            form.role,
-        )
+    yield from cases(
+        "nonlinear least squares",
+        lambda t: LeastSquares(Curve(t["A"], t["b"])),
+        lambda p: {"A": matrix(p, seed=20 + p), "b": np.linspace(-1.0, 1.5, p)},
+        solution_of_curve,
+        # the gradient is (D phi)' A' times the residual, both factors at least their least singular value
+        2 / 0.7**2,
+    )
 
 
 @canonical
@@ -192,17 +188,14 @@ def _lasso_case(role: str, n: int, p: int) -> Case:
 @canonical
 def simplex() -> Iterable[Case]:
     """A quadratic over a simplex, some entries of its solution zero."""
-    for form in FORMS:
-        p = form.size
-        yield Case(
-            f"quadratic over a simplex, {form.role}",
-            lambda t: Composite(Quadratic(t["H"], t["c"]), Simplex(t["scale"])),
-            {"H": matrix(p, seed=90 + p), "c": np.linspace(1.5, -1.0, p), "scale": np.array(1.2)},
-            form.of(np.linspace(0.1, 0.9, p)),
-            lambda t, form=form: form.of(_simplex(t)),
-            forward_backward_bound(0.7, 1.8),
-            form.role,
-        )
+    yield from cases(
+        "quadratic over a simplex",
+        lambda t: Composite(Quadratic(t["H"], t["c"]), Simplex(t["scale"])),
+        lambda p: {"H": matrix(p, seed=90 + p), "c": np.linspace(1.5, -1.0, p), "scale": np.array(1.2)},
+        _simplex,
+        forward_backward_bound(0.7, 1.8),
+        lambda p: np.linspace(0.1, 0.9, p),
+    )
 
 
 def _lasso(t: Parameters) -> np.ndarray:

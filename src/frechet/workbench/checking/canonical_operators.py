@@ -3,7 +3,7 @@
 import itertools
 import math
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,29 +18,17 @@ from frechet.problems.game import Game
 from frechet.problems.inclusion import FiniteSumInclusion, Inclusion
 from frechet.problems.saddle import FiniteSumSaddle, Saddle, SaddlePoint
 from frechet.workbench.checking.canonical import ROLES, Case, Parameters, UserFunction, canonical
+from frechet.workbench.checking.canonical_functions import AffineMap
+from frechet.workbench.checking.forms import FORMS, Form
 
 # ------------------------------------------------------------------ forms of z
 
 
-class _Form(NamedTuple):
-    """A role, how many unknowns it has and the way to it from a NumPy vector."""
-
-    role: str
-    size: int
-    of: Callable[[np.ndarray], PyTree[np.ndarray]]
-
-
-_FORMS = (
-    _Form("array", 4, lambda v: v),
-    _Form("tree", 5, lambda v: {"a": v[0], "b": (v[1:3], [v[3:].reshape(1, 2)])}),
-    _Form("one", 1, lambda v: v),
-    _Form("many", 30, lambda v: v),
-)
 _PAIRS = (
-    _Form("array", 4, lambda v: SaddlePoint(v[:2], v[2:])),
-    _Form("tree", 5, lambda v: SaddlePoint({"a": v[0], "b": v[1:3]}, [v[3:].reshape(1, 2)])),
-    _Form("one", 2, lambda v: SaddlePoint(v[:1], v[1:])),
-    _Form("many", 30, lambda v: SaddlePoint(v[:15], v[15:])),
+    Form("array", 4, lambda v: SaddlePoint(v[:2], v[2:])),
+    Form("tree", 5, lambda v: SaddlePoint({"a": v[0], "b": v[1:3]}, [v[3:].reshape(1, 2)])),
+    Form("one", 2, lambda v: SaddlePoint(v[:1], v[1:])),
+    Form("many", 30, lambda v: SaddlePoint(v[:15], v[15:])),
 )
 
 
@@ -66,19 +54,8 @@ def _around(mean: np.ndarray, seed: int, size: float = 0.2, terms: int = 6) -> n
 # ------------------------------------------------------------------ operators
 
 
-class Rotation(UserFunction):
-    """$Mz + q$, in the form of ``z``."""
-
-    M: Array
-    q: Array
-
-    def evaluate(self, z: PyTree[Array]) -> PyTree[Array]:
-        v, unravel = ravel_pytree(z)
-        return unravel(self.M @ v + self.q)
-
-
 class RotationTerm(UserFunction):
-    """The same with matrix and vector from a datum."""
+    """`AffineMap` with matrix and vector from a datum."""
 
     def evaluate(self, z: PyTree[Array], datum: tuple[Array, Array]) -> PyTree[Array]:
         v, unravel = ravel_pytree(z)
@@ -120,10 +97,10 @@ class RotationTerms(UserFunction):
 @canonical
 def inclusion() -> Iterable[Case]:
     """An affine operator on a box, then on all of space."""
-    for form, bounds in _places(_FORMS):
+    for form, bounds in _places(FORMS):
         M = _monotone(form.size, seed=form.size)
         t = {"M": M, "q": -M @ _target(form.size)}
-        yield _case(form, "operator", lambda t: Inclusion(Rotation(t["M"], t["q"]), *_boxes(t)), t | bounds)
+        yield _case(form, "operator", lambda t: Inclusion(AffineMap(t["M"], t["q"]), *_boxes(t)), t | bounds)
 
 
 @canonical
@@ -140,14 +117,14 @@ def finite_sum_of_operators() -> Iterable[Case]:
         (plain, "mean of operators", ("array", "one", "many")),
         (informed, "mean of operators of known smoothness", ("array", "many")),
     ):
-        for form, bounds in _places(_FORMS, free):
+        for form, bounds in _places(FORMS, free):
             p = form.size
             M = _monotone(p, seed=20 + p)
             t = {"M": _around(M, seed=p), "q": _around(-M @ _target(p), seed=p + 1)}
             yield _case(form, name, make, t | bounds)
 
 
-def _places(forms: Iterable[_Form], free: Iterable[str] = ROLES) -> Iterable[tuple[_Form, Parameters]]:
+def _places(forms: Iterable[Form], free: Iterable[str] = ROLES) -> Iterable[tuple[Form, Parameters]]:
     """Two forms with bounds, whose faces can be tried one by one, then those of ``free`` roles without."""
     by_role = {form.role: form for form in forms}
     for role in ("array", "tree"):
@@ -214,7 +191,7 @@ def _players(t: Parameters) -> dict[str, Any]:
     return {name: box for box in _boxes(t) for name in ("g_x", "g_y")}
 
 
-def _saddle_parameters(form: _Form, terms: bool) -> Parameters:
+def _saddle_parameters(form: Form, terms: bool) -> Parameters:
     p = form.size
     n = (p + 1) // 2
     K = np.random.default_rng(p).normal(size=(n, p - n))
@@ -264,7 +241,7 @@ def game() -> Iterable[Case]:
     def make(t: Parameters) -> Problem:
         return Game(Costs(*(t[k] for k in "PQKJq")), PerLeaf(tuple(_boxes(t) * 2)))
 
-    yield _case(_Form("array", 4, lambda v: (v[:2], v[2:])), "game", make, t)
+    yield _case(Form("array", 4, lambda v: (v[:2], v[2:])), "game", make, t)
 
 
 # ------------------------------------------------------------------ their solutions
@@ -299,7 +276,7 @@ def _solution(t: Parameters) -> np.ndarray:
     raise AssertionError("a strongly monotone operator has a solution on a box")
 
 
-def _case(form: _Form, name: str, make: Callable[[Parameters], Problem], t: Parameters) -> Case:
+def _case(form: Form, name: str, make: Callable[[Parameters], Problem], t: Parameters) -> Case:
     M = _affine(t)[0]
     modulus, L = np.linalg.eigvalsh((M + M.T) / 2)[0], np.linalg.norm(M, 2)
     solution = _solution(t)

@@ -1,29 +1,56 @@
 """Forms of the unknown, and matrices of known spectrum, that canonical problems are made of."""
 
 import math
-from typing import Any, ClassVar
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import PyTree
 
-
-class Form:
-    """A role with a start and the way from a NumPy vector to it."""
-
-    TREE: ClassVar[Any] = {"a": 0.0, "b": (np.zeros(2), [np.zeros((1, 2))])}
-
-    def __init__(self, role: str, size: int):
-        self.role, self.size = role, size
-
-    def of(self, v: np.ndarray) -> PyTree[np.ndarray]:
-        if self.role != "tree":
-            return v
-        return {"a": v[0], "b": (v[1:3], [v[3:5].reshape(1, 2)])}
+from frechet.core.problem import Problem
+from frechet.workbench.checking.canonical import Case, Parameters
 
 
-ARRAY, TREE, ONE = Form("array", 4), Form("tree", 5), Form("one", 1)
-MANY = Form("many", 30)
+class Form(NamedTuple):
+    """A role, how many unknowns it has and the way to it from a NumPy vector."""
+
+    role: str
+    size: int
+    of: Callable[[np.ndarray], PyTree[np.ndarray]]
+
+
+def _vector(v: np.ndarray) -> np.ndarray:
+    return v
+
+
+def _tree(v: np.ndarray) -> PyTree[np.ndarray]:
+    return {"a": v[0], "b": (v[1:3], [v[3:].reshape(1, 2)])}
+
+
+ARRAY, TREE = Form("array", 4, _vector), Form("tree", 5, _tree)
+ONE, MANY = Form("one", 1, _vector), Form("many", 30, _vector)
 FORMS = (ARRAY, TREE, ONE, MANY)
+
+
+def cases(
+    name: str,
+    make: Callable[[Parameters], Problem],
+    parameters: Callable[[int], Parameters],
+    solve: Callable[[Parameters], np.ndarray],
+    bound: float,
+    start: Callable[[int], np.ndarray] = lambda p: np.full(p, 0.3),
+) -> Iterator[Case]:
+    """The problem in every form; parameters and start are given the number of unknowns."""
+    for form in FORMS:
+        yield Case(
+            f"{name}, {form.role}",
+            make,
+            parameters(form.size),
+            form.of(start(form.size)),
+            lambda t, form=form: form.of(solve(t)),
+            bound,
+            form.role,
+        )
 
 
 def design(n: int, p: int, seed: int) -> np.ndarray:
