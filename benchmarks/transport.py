@@ -1,12 +1,12 @@
 """Entropic transport beside POT and OTT: time to an l1 error of the marginals of 1e-9.
 
-Run: ``python benchmarks/transport.py [uniform clouds images] [500 1000 ...]`` or ``large``. For every kind of
-cost, size and epsilon (relative to the mean cost) ours is the solver that `frechet.Transport` names, and each
-of ours beside it. The peers run in the same process, on the same costs in float64, after compilation, with
-thresholds that lead to the same error, which is computed afterwards for all of them (ours and OTT's return
-potentials, POT's plans). Each has twice the seconds that ours took, and one at least: a ratio beyond is
-printed as a bound. ``large`` times a sweep between clouds of 50,000 points, whose costs are never stored, and
-tells the memory.
+Run: ``python benchmarks/transport.py [uniform clouds images] [500 1000 2000 5000]`` or ``large``. For every
+kind of cost, size and epsilon (relative to the mean cost) ours is the solver that `frechet.Transport`
+names; up to 1,000 points three others are printed beside it. The peers run in the same process, on the same
+costs in float64, after compilation and with the problem made, with thresholds that lead to the same error,
+which is computed afterwards for all of them (ours and OTT's return potentials, POT's plans). Each has twice
+the seconds that ours took, and one at least: a ratio beyond is printed as a bound. ``large`` times a sweep
+between clouds of 50,000 points, whose costs are never stored, and tells the memory.
 """
 
 import functools

@@ -15,9 +15,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests import one_context
+from tests import garbage, one_context
 
 one_context.share()
+
+
+def pytest_collection_finish() -> None:
+    garbage.collect_rarely()
 
 
 @pytest.fixture(params=["float32", "float64"])

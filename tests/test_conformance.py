@@ -10,7 +10,7 @@ import pytest
 
 from frechet.solvers.registry import all_presets, solver_classes
 from frechet.workbench.checking import yield_checks
-from tests import one_context
+from tests import garbage, one_context
 
 CHECKS = {
     (preset, name): None for preset, solver in all_presets().items() for name, _ in yield_checks(solver)
@@ -22,6 +22,7 @@ def _serve(connection: Connection) -> None:
     warnings.simplefilter("error")
     one_context.share()
     presets, checks = all_presets(), {}
+    garbage.collect_rarely()
     with contextlib.suppress(EOFError):
         while True:
             preset, name = connection.recv()

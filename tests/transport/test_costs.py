@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import frechet as fr
-from frechet.transport import CostMatrix, Grid, GroundCost, PointCloud, ground_cost
+from frechet.transport import CostMatrix, Grid, GroundCost, PointCloud, cost_matrix, ground_cost
 
 EPSILON = 0.3
 
@@ -33,10 +33,11 @@ def _forms() -> dict[str, GroundCost]:
 
 @pytest.mark.parametrize("form", ["matrix", "cloud", "grid"])
 def test_passes_are_those_of_the_matrix(form, monkeypatch):
-    """Two columns at a time, so that the last block is not full."""
+    """Two columns or rows at a time, so that there are several blocks and the last need not be full."""
     cost = _forms()[form]
     (m, n), C = cost.shape, np.asarray(cost.matrix())
     monkeypatch.setattr(ground_cost, "AT_ONCE", 2 * m)
+    monkeypatch.setattr(cost_matrix, "BLOCK", 2 * n)
     rng = np.random.default_rng(2)
     f, g = rng.normal(size=m), rng.normal(size=n)
     f_, g_ = jnp.asarray(f), jnp.asarray(g)
@@ -63,6 +64,28 @@ def test_passes_are_those_of_the_matrix(form, monkeypatch):
     }
     same = lambda got, want: np.testing.assert_allclose(got, want, rtol=1e-12)  # noqa: E731
     jax.tree.map(same, passes(cost), wanted)
+
+
+@pytest.mark.parametrize(("m", "rows"), [(12, 4), (7, 1), (7, 7)])
+def test_sums_by_blocks_of_rows_have_their_derivatives(m, rows, monkeypatch):
+    """A prime number of rows is one block or as many."""
+    n = 5
+    monkeypatch.setattr(cost_matrix, "BLOCK", rows * n)
+    assert cost_matrix._block(m, n) == rows
+    rng = np.random.default_rng(4)
+    C, f, g, u, v = (rng.normal(size=s) for s in ((m, n), m, n, m, n))
+
+    def weighed(C, f, g):
+        over_rows, over_columns = CostMatrix(C).exponential_sums(f, g, jnp.asarray(EPSILON))
+        return over_rows @ u + over_columns @ v
+
+    value, slopes = jax.jit(jax.value_and_grad(weighed, argnums=(0, 1, 2)))(C, f, g)
+    K = np.exp(f[:, None] + g - C / EPSILON)
+    entries = (u[:, None] + v) * K
+    np.testing.assert_allclose(value, entries.sum(), rtol=1e-12)
+    wanted = -entries / EPSILON, entries.sum(1), entries.sum(0)
+    for got, want in zip(slopes, wanted, strict=True):
+        np.testing.assert_allclose(got, want, rtol=1e-11, atol=1e-11)
 
 
 def test_sums_are_never_infinite(precision):

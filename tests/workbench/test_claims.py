@@ -1,4 +1,5 @@
-"""Claims: every fast one holds, and the mechanism cannot pass what does not."""
+"""Claims: the mechanism cannot pass what does not hold. The claims themselves run where they are shown, in
+the docs, whose build fails if one does not."""
 
 import math
 
@@ -9,14 +10,6 @@ import pytest
 from frechet.workbench import catalogue
 from frechet.workbench.claims import Claim, Evidence, claim, claims, verify
 from frechet.workbench.errors import UserError
-
-
-@pytest.mark.parametrize("each", claims(slow=False), ids=lambda c: c.name)
-def test_it_holds(each):
-    verdict = each.check()
-    if verdict.error is not None:
-        raise verdict.error
-    assert verdict.holds, f"{each.statement}: {verdict.evidence}; {verdict.evidence.rows}"
 
 
 class TestEvidence:

@@ -98,7 +98,8 @@ class CostMatrix(GroundCost):
         return -epsilon * jax.nn.logsumexp(z, axis=0)
 
     def largest(self) -> Scalar:
-        return jnp.max(jnp.abs(self.C), where=jnp.isfinite(self.C) | jnp.isnan(self.C), initial=0)
+        # In one reduction: by rows it takes as long as all the rest of a short solve.
+        return jnp.max(jnp.abs(self.C), where=~jnp.isinf(self.C), initial=0)
 
     def matrix(self) -> Float[Array, "m n"]:
         return self.C

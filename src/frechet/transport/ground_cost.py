@@ -133,7 +133,7 @@ class GroundCost(eqx.Module):
 
     def largest(self) -> Scalar:
         """The largest modulus of its finite entries; of an unstored cost, over a thousand columns."""
-        return jnp.max(self._over_some(lambda c: jnp.max(jnp.abs(jnp.where(jnp.isinf(c), 0, c)))))
+        return jnp.max(self._over_some(lambda c: jnp.max(jnp.abs(c), where=~jnp.isinf(c), initial=0)))
 
     def _over_some(self, fun: Callable[[Array], PyTree[Array]]) -> PyTree[Array]:
         n = self.shape[1]

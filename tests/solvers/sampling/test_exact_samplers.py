@@ -4,9 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import stats
 
 import frechet as fr
 from frechet.solvers.sampling.mala import MALA
+from frechet.solvers.sampling.metropolis_mirror_langevin import MetropolisMirrorLangevin
 from frechet.solvers.sampling.myula import MYMALA
 from frechet.solvers.sampling.proximal_sampler import ProximalSampler
 from tests.solvers.sampling.stationary import ended, second_moments
@@ -72,6 +74,21 @@ def test_mala_has_no_bias_where_ula_has():
         found, error = second_moments(state.x)
         check(found, error, ["gaussian"], 0.015)
         assert abs(accepted(state).mean() - 0.574) < 0.05
+
+
+def test_the_mirror_chain_finds_its_step_size_and_keeps_a_truncated_gaussian():
+    """Starts drawn by inversion; the second moment of the standard Gaussian on [-1, 1] in closed form."""
+    low, high = stats.norm.cdf([-1.0, 1.0])
+    at = stats.norm.ppf(np.random.default_rng(0).uniform(low, high, (1000, 3)))
+    wanted = 1 - 2 * stats.norm.pdf(1.0) / (high - low)
+    with jax.enable_x64(True):
+        sampler = MetropolisMirrorLangevin(fr.convex.LogBarrier(-1.0, 1.0))
+        density = fr.Density(lambda x: 0.5 * jnp.sum(x**2), fr.convex.Box(-1.0, 1.0)).lifted(jnp.asarray(at))
+        state = ended(density, sampler, jnp.asarray(at), 400)
+    found, error = second_moments(state.x)
+    np.testing.assert_array_less(np.abs(found - wanted), 4 * error)
+    assert np.all(error < 0.015 * wanted)
+    assert abs(accepted(state).mean() - 0.574) < 0.05
 
 
 def test_a_chain_outside_of_the_set_finds_its_way_in_and_stays():

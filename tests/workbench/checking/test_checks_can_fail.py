@@ -232,6 +232,19 @@ class DefaultDtype(Plain):
 
 @fails("hyperparameter_arrays")
 @documented
+class WidensArrays(Plain):
+    step_size: Any = 0.4
+
+    def init(self, problem, x0, *, key):
+        weak = jax.typeof(jnp.asarray(self.step_size)).weak_type
+        return WithScalar(x0, Calls(), jnp.ones((), jax.tree.leaves(x0)[0].dtype if weak else float))
+
+    def step(self, problem, state, *, key):
+        new = super().step(problem, State(state.x, state.calls), key=key)
+        return WithScalar(new.x, new.calls, state.scalar)
+
+
+@documented
 class AsksType(Plain):
     step_size: Any = 0.4
 
@@ -491,6 +504,11 @@ def test_broken_solver_fails(name: str) -> None:
     with pytest.raises(Exception) as failure:
         named(BROKEN[name]())[name]()
     assert len(str(failure.value)) > 20
+
+
+def test_a_solver_that_does_something_else_with_arrays_fails() -> None:
+    with pytest.raises(AssertionError, match="hyperparameters as arrays"):
+        named(AsksType())["jit_equals_eager"]()
 
 
 @pytest.mark.parametrize("name", named(Plain()))

@@ -4,7 +4,7 @@ from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Scalar
+from jaxtyping import Array, Float
 
 
 class Pace(eqx.Module):
@@ -27,7 +27,7 @@ class Pace(eqx.Module):
         return cls(zero + jnp.log(jnp.asarray(step, dtype)), zero, zero)
 
     @property
-    def step(self) -> Scalar:
+    def step(self) -> Float[Array, "*chains"]:
         """The step size of the next move."""
         return jnp.exp(self.log_step)
 

@@ -41,7 +41,6 @@ class _Sweeps(NamedTuple):
     f: Array
     g: Array
     sound: Bool[Array, ""]
-    count: Array
 
 
 class OverrelaxedSinkhorn(Solver):
@@ -104,7 +103,7 @@ class OverrelaxedSinkhorn(Solver):
         halves = half_sweeps(problem, x)
         weight = jnp.sqrt(problem.a) / problem.epsilon  # in this metric an error is one of marginals
 
-        def sweep(at: _Sweeps, _: None) -> tuple[_Sweeps, tuple[Scalar, Bool[Array, ""]]]:
+        def sweep(at: _Sweeps, _: None) -> tuple[_Sweeps, tuple[Scalar, Array, Array]]:
             best, sound = halves.best_g(at.f)
             supply = problem.supplies(Potentials(at.f, best))[1]
             g, far = _beyond(problem, 1, at.g, best, supply, omega)
@@ -114,12 +113,12 @@ class OverrelaxedSinkhorn(Solver):
             error = jnp.sqrt(jnp.sum((weight * (best - at.f)) ** 2))
             taken = at.sound & sound & also & jnp.isfinite(error)
             f, g = tree.where(taken, (f, g), (at.f, at.g))
-            return _Sweeps(f, g, taken, at.count + taken), (error, taken & far & further)
+            return _Sweeps(f, g, taken), (error, taken, taken & far & further)
 
-        begun = _Sweeps(x.f, x.g, jnp.asarray(True), jnp.zeros((), jnp.int32))
-        end, (errors, full) = jax.lax.scan(sweep, begun, None, length=self.sweeps)
-        # Not one sweep: the plan has underflowed.
-        lost = end.count == 0
+        end, (errors, taken, full) = jax.lax.scan(
+            sweep, _Sweeps(x.f, x.g, jnp.array(True)), length=self.sweeps
+        )
+        lost = ~taken[0]  # not one sweep: the plan has underflowed
         g = jax.lax.cond(lost, lambda: problem.best_g(x.f), lambda: end.g)
         f = jax.lax.cond(lost, lambda: problem.best_f(g), lambda: end.f)
         calls = state.calls.add(matvec=halves.passes + 2 * self.sweeps + 2 * lost)
