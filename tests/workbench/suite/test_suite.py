@@ -14,14 +14,13 @@ from frechet.workbench.errors import UserError
 from frechet.workbench.suite.registry import problem
 
 
-@pytest.fixture(params=[True, False], ids=["float64", "float32"])
-def precision(request):
-    with jax.enable_x64(request.param):
-        yield jnp.float64 if request.param else jnp.float32
+@eqx.filter_jit
+def evaluated(problem, x):
+    return problem.objective(x), problem.optimality(x)
 
 
-@pytest.mark.parametrize("name", suite.names())
-def test_problem_is_well_posed_at_its_start(name, precision):
+def well_posed_start(name: str, precision: Any) -> tuple[float, Any]:
+    """The objective at the start, zero where other tests evaluate it, and the start."""
     case = suite.load(name)
     assert case.name == name
     assert case.title
@@ -31,30 +30,30 @@ def test_problem_is_well_posed_at_its_start(name, precision):
     floating = [v for v in leaves if hasattr(v, "dtype") and jnp.issubdtype(v.dtype, jnp.floating)]
     assert {v.dtype for v in floating} == {jnp.dtype(precision)}
     if not case.problem.testable:  # the tests of training evaluate it, on fewer data
-        return
-    objective = case.problem.objective(case.x0)
+        return 0.0, case.x0
+    objective, optimality = evaluated(case.problem, case.x0)
     assert objective.dtype == precision
     assert np.isfinite(objective)
     # where a lower level makes the objective nonconvex, the least value of it may not be known; operators and
     # games have no least value
     assert case.optimum is not None or isinstance(case.problem, fr.Bilevel | fr.Inclusion)
     assert case.optimum is None or case.optimum < objective
-    optimality = eqx.filter_jit(case.problem.optimality)(case.x0)
     assert jax.tree.structure(optimality) == jax.tree.structure(case.x0)
     for residual, x in zip(jax.tree.leaves(optimality), jax.tree.leaves(case.x0), strict=True):
         assert (residual.shape, residual.dtype) == (x.shape, x.dtype)
         assert np.isfinite(residual).all()
         assert np.any(residual)
+    return float(objective), case.x0
 
 
 @pytest.mark.parametrize("name", suite.names())
-def test_start_is_the_same_in_both_precisions(name):
+def test_problem_is_well_posed_at_its_start_which_is_the_same_in_both_precisions(name):
     values, starts = [], []
-    for wide in (True, False):
-        with jax.enable_x64(wide):
-            case = suite.load(name)
-            values.append(float(case.problem.objective(case.x0)) if case.problem.testable else 0.0)
-            starts.append([np.asarray(v, np.float32) for v in jax.tree.leaves(case.x0)])
+    for precision in (jnp.float64, jnp.float32):
+        with jax.enable_x64(precision == jnp.float64):
+            value, start = well_posed_start(name, precision)
+            values.append(value)
+            starts.append([np.asarray(v, np.float32) for v in jax.tree.leaves(start)])
     np.testing.assert_allclose(values[1], values[0], rtol=2e-5)
     for wide, narrow in zip(*starts, strict=True):
         np.testing.assert_array_equal(wide, narrow)
