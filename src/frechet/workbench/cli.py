@@ -4,14 +4,11 @@ import sys
 from collections.abc import Iterable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
+from typing import Annotated, Any, Literal, NoReturn
 
 import typer
 
 from frechet.workbench.errors import UserError, nearest
-
-if TYPE_CHECKING:
-    from rich.console import Console
 
 DONE, FAILED, MISTAKE, INTERRUPTED = 0, 1, 2, 130
 
@@ -204,6 +201,7 @@ def compare(
     are trained by every optimizer, each with the best settings of as many trials.
     Results are kept a file a run: stopped and started again, nothing is run twice.
     """
+    from frechet.workbench import terminal
     from frechet.workbench.comparing import compare
     from frechet.workbench.comparing.table import ranked
 
@@ -220,7 +218,7 @@ def compare(
         workers=workers,
         address=address,
     )
-    console = _console()
+    console = terminal.console()
     console.print(ranked(done))
     console.print(f"\n{done.sentence()}")
     for record in done.failed:
@@ -242,9 +240,10 @@ def report(
     folder: Annotated[Path, typer.Argument(help="The folder of an earlier comparison, finished or not.")],
 ) -> None:
     """Write the report of a comparison again; runs nothing."""
+    from frechet.workbench import terminal
     from frechet.workbench.comparing import report
 
-    _console().print(f"report: {report(folder).page.resolve()}", soft_wrap=True, markup=False)
+    terminal.console().print(f"report: {report(folder).page.resolve()}", soft_wrap=True, markup=False)
 
 
 @app.command("list")
@@ -254,26 +253,29 @@ def list_(
     ] = None,
 ) -> None:
     """List problems, solvers and systems."""
-    console = _console()
+    from frechet.workbench import terminal
+    from frechet.workbench.show import first_line
+
+    console = terminal.console()
     if what in (None, "problems"):
         from frechet.workbench import suite
 
-        table = _table("problem", "what it is", title="Problems")
+        table = terminal.table("problem", "what it is", title="Problems")
         for entry in suite.entries().values():
-            table.add_row(*_plain(entry.name, entry.title))
+            table.add_row(*terminal.plain(entry.name, entry.title))
         console.print(table)
     if what in (None, "solvers"):
-        table = _table("solver", "what it is", "takes", "needs", title="Solvers")
+        table = terminal.table("solver", "what it is", "takes", "needs", title="Solvers")
         for name, solver in sorted(_solvers().items()):
             needs = ", ".join(sorted(solver.needs))
-            table.add_row(*_plain(name, _first_line(solver), solver.accepts.__name__, needs))
+            table.add_row(*terminal.plain(name, first_line(solver), solver.accepts.__name__, needs))
         console.print(table)
     if what in (None, "systems"):
         from frechet.workbench import catalogue
 
-        table = _table("system", "what it is", "paper", title="Systems")
+        table = terminal.table("system", "what it is", "paper", title="Systems")
         for system in catalogue.systems().values():
-            table.add_row(*_plain(system.id, system.name, f"{system.paper} ({system.year})"))
+            table.add_row(*terminal.plain(system.id, system.name, f"{system.paper} ({system.year})"))
         console.print(table)
 
 
@@ -282,12 +284,12 @@ def show(
     name: Annotated[str, typer.Argument(help="A problem, solver or system.", autocompletion=_all_names)],
 ) -> None:
     """Show the card of a problem, a solver or a system."""
-    from frechet.workbench import catalogue, suite
+    from frechet.workbench import catalogue, show, suite
 
     kinds = [
-        (catalogue.systems(), _show_system),
-        (suite.entries(), _show_problem),
-        (_solvers(), _show_solver),
+        (catalogue.systems(), show.show_system),
+        (suite.entries(), show.show_problem),
+        (_solvers(), show.show_solver),
     ]
     shown = False
     for known, card in kinds:
@@ -311,13 +313,15 @@ def verify(
     precision: Precision = "float64",
 ) -> None:
     """Put the claims of published methods to the test."""
-    from frechet.workbench import catalogue, claims
+    from frechet.workbench import catalogue, claims, terminal
 
-    console = _console()
+    console = terminal.console()
     known = [catalogue.system(name) for name in systems or catalogue.systems()]
     verdicts: list[claims.Verdict] = []
     for system in known:
-        table = _table("", "claim", "claimed", "measured", "time", title=f"{system.id}: {system.citation}")
+        table = terminal.table(
+            "", "claim", "claimed", "measured", "time", title=f"{system.id}: {system.citation}"
+        )
         parts = []
         with console.status(system.id) as status:
             found = claims.verify(system.id, slow=not fast, precision=precision)
@@ -326,13 +330,15 @@ def verify(
                 evidence = verdict.evidence
                 sides = (evidence.claimed_text, evidence.measured_text) if evidence else ("", verdict.reason)
                 took = f"{verdict.seconds:.1f} s"
-                table.add_row(_mark(verdict.holds), _claim_text(verdict), *_plain(*sides, took))
+                table.add_row(
+                    terminal.mark(verdict.holds), terminal.statement(verdict), *terminal.plain(*sides, took)
+                )
                 if evidence and evidence.rows:
                     parts.append((verdict.claim.statement, evidence.rows))
                 status.update(f"{system.id}: {len(table.rows)} done")
         console.print(table)
         for statement, rows in parts:
-            console.print(_rows(statement, rows))
+            console.print(terminal.evidence(statement, rows))
     holding = sum(v.holds for v in verdicts)
     console.print(f"{holding} of {len(verdicts)} claims hold")
     raise typer.Exit(DONE if holding == len(verdicts) else FAILED)
@@ -351,153 +357,26 @@ def check(
     ],
 ) -> None:
     """Run the conformance checks on anybody's solver or optimizer."""
-    from frechet.workbench import checking
+    from frechet.workbench import checking, terminal
     from frechet.workbench.comparing.loading import described, load_solvers
 
-    console = _console()
+    console = terminal.console()
     results = []
     for name, (_, solver) in load_solvers(list(solvers)).items():
         made_by = described(solver)
-        table = _table("", "check", "time", "", title=f"{name} ({made_by.__module__})")
+        table = terminal.table("", "check", "time", "", title=f"{name} ({made_by.__module__})")
         with console.status(name):
             if made_by is type(solver):
                 found = checking.check_solver(solver)
             else:
                 found = checking.check_optimizer(made_by)
         for result in found:
-            table.add_row(_mark(result.ok), *_plain(result.name, f"{result.seconds:.1f} s", result.detail))
+            table.add_row(
+                terminal.mark(result.ok),
+                *terminal.plain(result.name, f"{result.seconds:.1f} s", result.detail),
+            )
         results += found
         console.print(table)
     passed = sum(r.ok for r in results)
     console.print(f"{passed} of {len(results)} checks passed")
     raise typer.Exit(DONE if passed == len(results) else FAILED)
-
-
-# ------------------------------------------------------------------ cards and tables
-
-
-def _console() -> "Console":
-    from rich.console import Console
-
-    console = Console(highlight=False)
-    # A pipe or a file has no width to keep to.
-    return console if console.is_terminal else Console(highlight=False, width=200)
-
-
-def _table(*columns: str, title: str) -> Any:
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, pad_edge=False, title=Text(title, "bold"), title_justify="left")
-    for column in columns:
-        table.add_column(column, justify="right" if column == "time" else "left", header_style="dim")
-    return table
-
-
-def _plain(*cells: str) -> list[Any]:
-    """Cells that are not read as markup."""
-    from rich.text import Text
-
-    return [Text(cell) for cell in cells]
-
-
-def _mark(good: bool) -> str:
-    return "[green]✓[/]" if good else "[red]✗[/]"
-
-
-def _claim_text(verdict: Any) -> Any:
-    from rich.text import Text
-
-    text = Text(verdict.claim.statement)
-    if verdict.evidence and verdict.evidence.note:
-        text.append(f"\n{verdict.evidence.note}", "dim")
-    return text
-
-
-def _rows(title: str, rows: Sequence[Any]) -> Any:
-    from frechet.workbench.claims.evidence import show
-
-    table = _table(*rows[0], title=title)
-    for row in rows:
-        table.add_row(*_plain(*(show(row.get(column, "")) for column in rows[0])))
-    return table
-
-
-def _first_line(solver: Any) -> str:
-    import inspect
-
-    from frechet.workbench.comparing.loading import described
-
-    return (inspect.getdoc(described(solver)) or "No description.").splitlines()[0]
-
-
-def _card(title: str, facts: dict[str, Any]) -> None:
-    """Prints a title and a label a line; empty facts are left out."""
-    from rich.table import Table
-    from rich.text import Text
-
-    grid = Table.grid(padding=(0, 2))
-    for label, fact in facts.items():
-        if fact:
-            grid.add_row(Text(label, "dim"), Text(fact if isinstance(fact, str) else "\n".join(fact)))
-    console = _console()
-    console.print(Text(title, "bold"))
-    console.print(grid)
-
-
-def _show_system(name: str, system: Any) -> None:
-    from frechet.workbench.claims import claims
-
-    facts = {
-        "paper": f"{system.citation}\n{system.address}",
-        "what it does": system.summary,
-        "assumes": system.assumptions,
-        "code": system.implements,
-        "claims": [c.statement for c in claims(name)],
-        "to cite": system.cite(),
-    }
-    _card(f"{name}: {system.name}", facts)
-
-
-def _show_problem(name: str, entry: Any) -> None:
-    import inspect
-
-    import jax
-
-    from frechet.problems.training import Training
-    from frechet.workbench import suite
-    from frechet.workbench.comparing.loading import load_optimizers, load_solvers
-
-    with jax.enable_x64(True):
-        case = suite.load(name)
-        cast = load_optimizers() if isinstance(case.problem, Training) else load_solvers(None)
-        fitting = [n for n, (_, solver) in cast.items() if solver.fits(case.problem) is None]
-    facts = {
-        "what it is": inspect.getdoc(entry.make),
-        "data": case.source,
-        "kind": case.problem.kind,
-        "variables": str(sum(leaf.size for leaf in jax.tree.leaves(case.x0))),
-        "offers": ", ".join(case.problem.offers()),
-        "optimum": "" if case.optimum is None else f"{float(case.optimum):.12g}",
-        "solvers": ", ".join(fitting),
-        "to run": f"frechet compare {name}",
-    }
-    _card(f"{name}: {case.title}", facts)
-
-
-def _show_solver(name: str, solver: Any) -> None:
-    import inspect
-
-    from frechet.workbench.comparing.loading import described
-    from frechet.workbench.comparing.plan import range_in_words, settings_of
-
-    made_by = described(solver)
-    space = getattr(solver, "space", {})
-    facts = {
-        "what it is": inspect.cleandoc(made_by.__doc__ or ""),
-        "takes": f"{solver.accepts.__name__} that offers {', '.join(sorted(solver.needs)) or 'anything'}",
-        "settings": [f"{name} = {value}" for name, value in settings_of(solver).items()],
-        "searched": [f"{name}: {range_in_words(values)}" for name, values in space.items()],
-        "code": f"{made_by.__module__}.{made_by.__qualname__}",
-    }
-    _card(f"{name} (solver)", facts)

@@ -11,8 +11,10 @@ import pytest
 
 import frechet as fr
 from frechet.workbench.comparing import fingerprint
+from frechet.workbench.comparing.budget import parse_budget, show_budget
 from frechet.workbench.comparing.loading import load_solvers
-from frechet.workbench.comparing.plan import Plan, make_plan, parse_budget, show_budget
+from frechet.workbench.comparing.plan import Plan
+from frechet.workbench.comparing.planning import make_plan
 from frechet.workbench.errors import UserError
 
 from .conftest import make_spec
@@ -88,7 +90,7 @@ def test_hash_names_what_is_run_and_nothing_else():
 
 _HASHES = """
 import sys
-from frechet.workbench.comparing.plan import make_plan
+from frechet.workbench.comparing.planning import make_plan
 toy = sys.argv[1]
 plan = make_plan([toy + ":lasso", toy + ":ridge"], [toy + ":Descent", toy + ":Noisy"], budget="1s", seeds=1,
                  tol=1e-6, precision="float64")

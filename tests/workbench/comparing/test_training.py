@@ -13,7 +13,8 @@ from frechet.workbench.comparing import compare, engines, report
 from frechet.workbench.comparing.baselines import baselines
 from frechet.workbench.comparing.choosing import best
 from frechet.workbench.comparing.loading import optimizers
-from frechet.workbench.comparing.plan import Plan, ProblemCard, make_plan
+from frechet.workbench.comparing.plan import Plan, ProblemCard
+from frechet.workbench.comparing.planning import make_plan
 from frechet.workbench.comparing.profile import Goal, cost, goals
 from frechet.workbench.comparing.record import Record
 from frechet.workbench.comparing.reference import best_run, reference

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from frechet.workbench.comparing import engines, tuning
+from frechet.workbench.comparing.budget import show_budget
 from frechet.workbench.comparing.choosing import best
 from frechet.workbench.comparing.environment import describe
 from frechet.workbench.comparing.live import Progress
-from frechet.workbench.comparing.plan import Plan, RunSpec, make_plan, show_budget
+from frechet.workbench.comparing.plan import Plan, RunSpec
+from frechet.workbench.comparing.planning import make_plan
 from frechet.workbench.comparing.profile import Reference
 from frechet.workbench.comparing.record import Record
 from frechet.workbench.comparing.reference import best_run, polish_task, reference

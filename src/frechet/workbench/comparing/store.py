@@ -19,7 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from frechet.workbench.comparing.plan import RunSpec, show_budget
+from frechet.workbench.comparing.budget import show_budget
+from frechet.workbench.comparing.plan import RunSpec
 from frechet.workbench.comparing.record import Record
 from frechet.workbench.errors import UserError
 

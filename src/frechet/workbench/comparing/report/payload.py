@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 
 from frechet.workbench.comparing import tuning
-from frechet.workbench.comparing.plan import ProblemCard, column, show_budget
+from frechet.workbench.comparing.budget import show_budget
+from frechet.workbench.comparing.plan import ProblemCard, column
 from frechet.workbench.comparing.profile import cost
 from frechet.workbench.comparing.record import Record
 from frechet.workbench.comparing.result import (
