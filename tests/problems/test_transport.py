@@ -80,6 +80,20 @@ def test_wrong_kinds_are_refused():
         _ = fr.Transport(C, A, B, fr.transport.Quadratic(1.0)).epsilon
 
 
+def test_what_may_go_nowhere_and_costs_without_a_scale_are_refused():
+    blocked = C.copy()
+    blocked[2] = np.inf
+    with pytest.raises(ValueError, match="source 2 has no target: all its costs are infinite; leave it out"):
+        fr.Transport(blocked)
+    with pytest.raises(ValueError, match="target 2 has no source"):
+        fr.Transport(blocked.T)
+    for cost, mean in ((0 * C, "0"), (-np.ones_like(C), "-1")):
+        with pytest.raises(ValueError, match=f"the mean cost, which is {mean}; .* with relative=False"):
+            fr.Transport(cost)
+    problem = fr.Transport((-C).tolist(), regulariser=Entropic(0.1, relative=False))
+    assert fr.solve(problem, problem.initial()).status.converged
+
+
 def test_weights_of_another_sum_are_scaled_and_that_is_said():
     with pytest.warns(UserWarning, match="weights sum to 3; they are scaled to sum to 1"):
         problem = fr.Transport(C, 3 * A, 3 * B)

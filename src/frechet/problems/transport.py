@@ -89,8 +89,8 @@ class Transport(Problem):
             may be None for a constraint.
 
     Raises:
-        ValueError: shapes that disagree, weights that are negative, zero or of different sums, or an
-            ``epsilon`` that is too small for the dtype.
+        ValueError: shapes that disagree, weights that are negative, zero or of different sums, a source or
+            target whose costs are all infinite, or an ``epsilon`` that is too small for the dtype.
 
     Source:
         Peyré, Cuturi 2019, Computational optimal transport, arXiv 1803.00567; Blondel, Seguy, Rolet 2018,
@@ -141,6 +141,7 @@ class Transport(Problem):
         if any(v is not None for v in self.unbalanced) and regulariser is None:
             raise ValueError("unbalanced transport needs a regulariser such as frechet.transport.Entropic")
         self.cost = cost.stored()
+        _require_ways(self.cost)
         self.a, self.b = _weights(a, b, self.cost, self.balanced)
         self.regulariser = None if regulariser is None else regulariser.resolved(self.cost)
         if self.regulariser is not None:
@@ -446,6 +447,17 @@ def _weights(a: Any, b: Any, cost: GroundCost, balanced: bool) -> tuple[Array, A
         if abs(one - 1) > close:
             warnings.warn(f"weights sum to {one:g}; they are scaled to sum to 1", stacklevel=3)
     return given[0] / jnp.sum(given[0]), given[1] / jnp.sum(given[1])
+
+
+def _require_ways(cost: GroundCost) -> None:
+    if not isinstance(cost, CostMatrix) or not known(cost.C):
+        return
+    for axis, one, other in ((1, "source", "target"), (0, "target", "source")):
+        blocked = np.flatnonzero(np.min(np.asarray(cost.C), axis) == np.inf)
+        if blocked.size:
+            raise ValueError(
+                f"{one} {blocked[0]} has no {other}: all its costs are infinite; leave it out, or give it one"
+            )
 
 
 def _require_reachable(regulariser: Regulariser, cost: GroundCost) -> None:

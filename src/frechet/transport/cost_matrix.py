@@ -32,7 +32,7 @@ class CostMatrix(GroundCost):
         1.5
     """
 
-    C: Float[Array, "m n"] = eqx.field(converter=floating)
+    C: Float[Array, "m n"] = eqx.field(converter=lambda C: floating(jnp.asarray(C)))
 
     def __check_init__(self):
         if jnp.ndim(self.C) != 2 or not self.C.size:

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Scalar
 
-from frechet.convex.parameters import parameter
+from frechet.convex.parameters import known, parameter
 from frechet.transport.ground_cost import GroundCost
 from frechet.transport.regulariser import Regulariser, Side
 
@@ -59,6 +59,11 @@ class Entropic(Regulariser):
 
     def resolved(self, cost: GroundCost) -> "Entropic":
         scale = jax.lax.stop_gradient(cost.mean()) if self.relative else 1
+        if known(scale) and scale <= 0:
+            raise ValueError(
+                f"epsilon is in units of the mean cost, which is {float(scale):g}; give it in those of the "
+                "cost, with relative=False"
+            )
         return Entropic(jnp.asarray(self.epsilon * scale, cost.dtype), relative=False)
 
     def smallest(self, cost: GroundCost) -> tuple[str, Scalar, Scalar]:
