@@ -96,6 +96,11 @@ def test_sums_are_never_infinite(precision):
     assert np.all(np.isfinite(squares)) and min(squares) > 1e10
 
 
+def test_nested_lists_are_costs_and_points():
+    assert float(CostMatrix([[0, 1], [2, 3]]).mean()) == 1.5  # pyright: ignore[reportArgumentType]
+    assert PointCloud([[0.0], [3.0]]).matrix().tolist() == [[0.0, 9.0], [9.0, 0.0]]
+
+
 def test_forbidden_pairs_do_not_count_in_the_scale():
     cost = CostMatrix(jnp.array([[1.0, jnp.inf], [3.0, 2.0]]))
     assert float(cost.mean()) == 2.0 and float(cost.largest()) == 3.0

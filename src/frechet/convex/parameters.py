@@ -53,6 +53,11 @@ def known(*leaves: Any) -> bool:
     return not any(isinstance(leaf, jax.core.Tracer) for leaf in leaves)
 
 
+def float_array(x: Any) -> Array:
+    """What may be an array or nested lists, as an array of floats."""
+    return floating(jnp.asarray(x))
+
+
 def floating(x: PyTree[Any]) -> PyTree[Array]:
     """Leaves as arrays; numbers and integers in the default float dtype, floats in their own."""
 

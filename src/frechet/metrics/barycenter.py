@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Scalar
 
-from frechet.convex.parameters import floating, known
+from frechet.convex.parameters import float_array, known
 from frechet.core.solve import solve
 from frechet.core.solver import Solver
 from frechet.core.status import Status
@@ -91,7 +91,7 @@ def barycenter(
     if known(a) and (np.min(a) < 0 or np.max(np.abs(np.sum(a, 1) - 1)) > 1e-3):
         raise ValueError("histograms are nonnegative and of sum 1; divide each by its sum")
     k = len(a)
-    weights = jnp.full(k, 1 / k, a.dtype) if weights is None else floating(weights).astype(a.dtype)
+    weights = jnp.full(k, 1 / k, a.dtype) if weights is None else float_array(weights).astype(a.dtype)
     if weights.shape != (k,):
         raise ValueError(f"weights have shape {weights.shape} for {k} histograms")
     epsilon = Entropic(epsilon, relative).resolved(cost).epsilon

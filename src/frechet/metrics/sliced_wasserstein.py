@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, Scalar
 
-from frechet.convex.parameters import floating, modulus
+from frechet.convex.parameters import float_array, modulus
 
 
 def wasserstein_1d(
@@ -42,7 +42,7 @@ def wasserstein_1d(
         >>> float(wasserstein_1d(jnp.array([3.0, 0.0]), jnp.array([1.0]), p=1))
         1.5
     """
-    x, y = floating((x, y))
+    x, y = float_array(x), float_array(y)
     if p < 1:
         raise ValueError(f"p must be at least 1, got {p:g}")
     for points, weights, name in ((x, a, "a"), (y, b, "b")):
@@ -100,7 +100,7 @@ def sliced_wasserstein(
         >>> round(float(sliced_wasserstein(x, x + shift, directions=jnp.eye(2))), 3)
         12.5
     """
-    x, y = floating((x, y))
+    x, y = float_array(x), float_array(y)
     if x.ndim != 2 or y.ndim != 2 or x.shape[1] != y.shape[1]:
         raise ValueError(f"clouds have shapes (m, d) and (n, d), got {x.shape} and {y.shape}")
     if isinstance(directions, int):

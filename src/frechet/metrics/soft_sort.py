@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Scalar
 
-from frechet.convex.parameters import floating, norm
+from frechet.convex.parameters import float_array, norm
 from frechet.core.solve import solve
 from frechet.core.solver import Solver
 from frechet.problems.transport import Transport
@@ -57,7 +57,7 @@ def soft_sort(
         >>> soft_sort(jnp.array([3.0, 1.0, 2.0]), epsilon=1e-3).round(2)
         Array([1., 2., 3.], dtype=float32)
     """
-    return _projected(floating(x), levels, None, (epsilon, solver, tol), max_steps)
+    return _projected(float_array(x), levels, None, (epsilon, solver, tol), max_steps)
 
 
 def soft_rank(
@@ -91,7 +91,7 @@ def soft_rank(
         >>> soft_rank(jnp.array([3.0, 1.0, 2.0]), epsilon=1e-3).round(2)
         Array([2., 0., 1.], dtype=float32)
     """
-    x = floating(x)
+    x = float_array(x)
     return _projected(x, None, jnp.arange(x.size, dtype=x.dtype), (epsilon, solver, tol), max_steps)
 
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int, PyTree, Scalar
 
-from frechet.convex.parameters import floating
+from frechet.convex.parameters import float_array
 from frechet.transport.ground_cost import GroundCost
 
 BLOCK = 2**17
@@ -32,7 +32,7 @@ class CostMatrix(GroundCost):
         1.5
     """
 
-    C: Float[Array, "m n"] = eqx.field(converter=lambda C: floating(jnp.asarray(C)))
+    C: Float[Array, "m n"] = eqx.field(converter=float_array)
 
     def __check_init__(self):
         if jnp.ndim(self.C) != 2 or not self.C.size:

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Scalar
 
-from frechet.convex.parameters import floating
+from frechet.convex.parameters import float_array
 from frechet.transport.ground_cost import GroundCost
 
 
@@ -33,7 +33,7 @@ class Grid(GroundCost):
         ((6, 6), 1.25)
     """
 
-    axes: tuple[Float[Array, "m n"], ...] = eqx.field(converter=lambda v: tuple(map(floating, v)))
+    axes: tuple[Float[Array, "m n"], ...] = eqx.field(converter=lambda v: tuple(map(float_array, v)))
 
     def __check_init__(self):
         if not self.axes or any(v.ndim != 2 or not v.size for v in self.axes):

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Scalar
 
-from frechet.convex.parameters import floating
+from frechet.convex.parameters import float_array
 from frechet.transport.cost_functions import SquaredEuclidean
 from frechet.transport.cost_matrix import CostMatrix
 from frechet.transport.ground_cost import STORED_UP_TO, GroundCost
@@ -49,8 +49,8 @@ class PointCloud(GroundCost):
         *,
         keep: bool | None = None,
     ):
-        self.x = floating(x)
-        self.y = self.x if y is None else floating(y)
+        self.x = float_array(x)
+        self.y = self.x if y is None else float_array(y)
         self.cost = SquaredEuclidean() if cost is None else cost
         self.keep = keep
         for name, v in (("x", self.x), ("y", self.y)):
