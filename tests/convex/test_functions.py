@@ -387,8 +387,10 @@ def test_jit_vmap_and_dtype(case, precision):
         assert {value.dtype for value in alone.values()} == {precision}
         np.testing.assert_allclose(together[0][i], alone["prox"], atol=tolerance)
         np.testing.assert_allclose(together[1][i], alone["value"], rtol=tolerance)
-    # A Python float for the step is no reason for another dtype.
-    assert jax.eval_shape(lambda x: g.prox(x, 0.4), batch[1]).dtype == precision
+    eager = g.prox(batch[1], 0.4)
+    assert eager.dtype == precision
+    np.testing.assert_allclose(eager, alone["prox"], atol=tolerance)
+    np.testing.assert_allclose(g(batch[1]), alone["value"], rtol=tolerance)
 
 
 @each

@@ -453,7 +453,7 @@ def _require_ways(cost: GroundCost) -> None:
     if not isinstance(cost, CostMatrix) or not known(cost.C):
         return
     for axis, one, other in ((1, "source", "target"), (0, "target", "source")):
-        blocked = np.flatnonzero(np.min(np.asarray(cost.C), axis) == np.inf)
+        blocked = np.flatnonzero(np.asarray(jnp.min(cost.C, axis)) == np.inf)
         if blocked.size:
             raise ValueError(
                 f"{one} {blocked[0]} has no {other}: all its costs are infinite; leave it out, or give it one"

@@ -84,23 +84,19 @@ def check_hyperparameter_arrays(solver: Solver, case: Case) -> None:
 # ------------------------------------------------------------------ transformations
 
 
-def _steps_by_hand(solver: Solver, case: Case, n: int) -> loop.Progress:
-    problem, x0, solver = prepare(case.problem(), case.start(), solver)
-    progress = loop.begin(problem, x0, solver, key())
-    for _ in range(n):
-        progress = loop.one_step(problem, solver, progress, key(), n)
-    return progress
-
-
 def check_jit_equals_eager(solver: Solver, case: Case) -> None:
-    """Two steps without any compilation, hyperparameters as arrays, are those of the compiled loop."""
+    """Two steps without any compilation are those of the compiled loop, the second with arrays for floats."""
+    problem, x0, solver = prepare(case.problem(), case.start(), solver)
     arrays = with_floats(solver, lambda v: jnp.asarray(v, float)) or solver
     with jax.disable_jit():
-        eager = _steps_by_hand(arrays, case, 2)
+        eager = loop.begin(problem, x0, solver, key())
+        for each in (solver, arrays):
+            eager = loop.one_step(problem, each, eager, key(), 2)
     # Not the counts: a program may be read for them, and here there is none.
     wrong = different(_uncounted(eager.state), _uncounted(few_steps(solver, case, 2).state))
     assert not wrong, (
-        f"eager steps, with hyperparameters as arrays, and compiled ones differ at {'; '.join(wrong)}"
+        f"eager steps, the second with hyperparameters as arrays, and compiled ones differ at "
+        f"{'; '.join(wrong)}"
     )
 
 

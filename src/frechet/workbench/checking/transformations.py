@@ -19,7 +19,7 @@ from frechet.workbench.checking.common import compilations, different, finite, s
 
 Params = Any  # a pytree of arrays, by names that the checks know
 
-UPDATES = 2
+UPDATES = 3
 """Updates in checks that compare update by update."""
 STEPS = 300
 """Updates within which a quadratic has to be minimised, with the best of a few learning rates."""
