@@ -1,8 +1,9 @@
-"""A page a system, from ``systems.toml`` and its claims; the fast ones are run while the site is built."""
+"""A page a system, from ``systems.toml`` and its claims; the fast ones run here, and have to hold."""
 
 import logging
 from typing import Any
 
+from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
 
 from frechet.workbench import catalogue, claims
@@ -22,6 +23,7 @@ def on_files(files: Files, *, config: Any, **_: Any) -> Files:
         "",
     ]
     families: dict[str, list[catalogue.System]] = {}
+    failing: list[str] = []
     for system in catalogue.systems().values():
         families.setdefault(system.family, []).append(system)
     for family, members in families.items():
@@ -32,13 +34,15 @@ def on_files(files: Files, *, config: Any, **_: Any) -> Files:
         lines.append("")
         for system in members:
             name = f"catalogue/{system.id}.md"
-            files.append(File.generated(config, name, content=_page(system)))
+            files.append(File.generated(config, name, content=_page(system, failing)))
             section.append({system.name: name})
+    if failing:
+        raise PluginError(f"claims that do not hold: {', '.join(failing)}")
     files.append(File.generated(config, "catalogue/index.md", content="\n".join(lines)))
     return files
 
 
-def _page(system: catalogue.System) -> str:
+def _page(system: catalogue.System, failing: list[str]) -> str:
     lines = [f"# {system.name}", "", system.summary, ""]
     lines += [f"[{system.citation}]({system.address}).", ""]
     lines += ["## What it assumes", "", *(f"- {a}" for a in system.assumptions), ""]
@@ -52,7 +56,8 @@ def _page(system: catalogue.System) -> str:
             continue
         verdict = claim.check()
         if not verdict.holds:
-            _log.warning("%s does not hold: %s", claim.name, verdict.reason or verdict.evidence)
+            failing.append(claim.name)
+            _log.error("%s does not hold: %s", claim.name, verdict.reason or verdict.evidence)
         evidence = verdict.evidence
         sides = (evidence.claimed_text, evidence.measured_text) if evidence else ("", verdict.reason)
         note = f"<br><small>{_cell(evidence.note)}</small>" if evidence and evidence.note else ""

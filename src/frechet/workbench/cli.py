@@ -314,6 +314,7 @@ def verify(
 ) -> None:
     """Put the claims of published methods to the test."""
     from frechet.workbench import catalogue, claims, terminal
+    from frechet.workbench.show import claim_text, evidence_table
 
     console = terminal.console()
     known = [catalogue.system(name) for name in systems or catalogue.systems()]
@@ -331,14 +332,14 @@ def verify(
                 sides = (evidence.claimed_text, evidence.measured_text) if evidence else ("", verdict.reason)
                 took = f"{verdict.seconds:.1f} s"
                 table.add_row(
-                    terminal.mark(verdict.holds), terminal.statement(verdict), *terminal.plain(*sides, took)
+                    terminal.mark(verdict.holds), claim_text(verdict), *terminal.plain(*sides, took)
                 )
                 if evidence and evidence.rows:
                     parts.append((verdict.claim.statement, evidence.rows))
                 status.update(f"{system.id}: {len(table.rows)} done")
         console.print(table)
         for statement, rows in parts:
-            console.print(terminal.evidence(statement, rows))
+            console.print(evidence_table(statement, rows))
     holding = sum(v.holds for v in verdicts)
     console.print(f"{holding} of {len(verdicts)} claims hold")
     raise typer.Exit(DONE if holding == len(verdicts) else FAILED)

@@ -1,16 +1,19 @@
-"""What `frechet show` says of a system, a problem and a solver."""
+"""What `frechet show` says of a system, a problem and a solver, and `frechet verify` of a claim."""
 
 import inspect
+from collections.abc import Sequence
 from typing import Any
 
 import jax
+from rich.table import Table
+from rich.text import Text
 
 from frechet.problems.training import Training
-from frechet.workbench import suite
-from frechet.workbench.claims import claims
+from frechet.workbench import suite, terminal
+from frechet.workbench.claims import Verdict, claims
+from frechet.workbench.claims.evidence import show
 from frechet.workbench.comparing.cards import range_in_words, settings_of
 from frechet.workbench.comparing.loading import described, load_optimizers, load_solvers
-from frechet.workbench.terminal import print_card
 
 
 def first_line(solver: Any) -> str:
@@ -28,7 +31,7 @@ def show_system(name: str, system: Any) -> None:
         "claims": [c.statement for c in claims(name)],
         "to cite": system.cite(),
     }
-    print_card(f"{name}: {system.name}", facts)
+    terminal.print_card(f"{name}: {system.name}", facts)
 
 
 def show_problem(name: str, entry: Any) -> None:
@@ -47,7 +50,7 @@ def show_problem(name: str, entry: Any) -> None:
         "solvers": ", ".join(fitting),
         "to run": f"frechet compare {name}",
     }
-    print_card(f"{name}: {case.title}", facts)
+    terminal.print_card(f"{name}: {case.title}", facts)
 
 
 def show_solver(name: str, solver: Any) -> None:
@@ -61,4 +64,20 @@ def show_solver(name: str, solver: Any) -> None:
         "searched": [f"{name}: {range_in_words(values)}" for name, values in space.items()],
         "code": f"{made_by.__module__}.{made_by.__qualname__}",
     }
-    print_card(f"{name} (solver)", facts)
+    terminal.print_card(f"{name} (solver)", facts)
+
+
+def claim_text(verdict: Verdict) -> Text:
+    """What is claimed, with the note of its evidence."""
+    text = Text(verdict.claim.statement)
+    if verdict.evidence and verdict.evidence.note:
+        text.append(f"\n{verdict.evidence.note}", "dim")
+    return text
+
+
+def evidence_table(title: str, rows: Sequence[Any]) -> Table:
+    """The rows that a claim is judged by."""
+    made = terminal.table(*rows[0], title=title)
+    for row in rows:
+        made.add_row(*terminal.plain(*(show(row.get(column, "")) for column in rows[0])))
+    return made

@@ -1,14 +1,10 @@
 """Tables and cards in a terminal."""
 
-from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
-
-from frechet.workbench.claims import Verdict
-from frechet.workbench.claims.evidence import show
 
 
 def console() -> Console:
@@ -34,22 +30,6 @@ def plain(*cells: str) -> list[Text]:
 def mark(good: bool) -> str:
     """A tick or a cross."""
     return "[green]✓[/]" if good else "[red]✗[/]"
-
-
-def statement(verdict: Verdict) -> Text:
-    """What is claimed, with the note of its evidence."""
-    text = Text(verdict.claim.statement)
-    if verdict.evidence and verdict.evidence.note:
-        text.append(f"\n{verdict.evidence.note}", "dim")
-    return text
-
-
-def evidence(title: str, rows: Sequence[Any]) -> Table:
-    """The rows that a claim is judged by."""
-    made = table(*rows[0], title=title)
-    for row in rows:
-        made.add_row(*plain(*(show(row.get(column, "")) for column in rows[0])))
-    return made
 
 
 def print_card(title: str, facts: dict[str, Any]) -> None:
